@@ -1,0 +1,3 @@
+//! Subcommands, nothing else.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Code tables: what each provider's codes mean, as data.

@@ -46,6 +46,10 @@ pub const DRIVERS: &[(&str, BuildDriver)] = &[
 /// Builds a driver from its part of the configuration.
 pub type BuildDriver = fn(Setup) -> Result<Arc<dyn Provider>, Vec<SettingsProblem>>;
 
+/// Where a driver that runs inside the process hands in what others push over HTTP: the provider's name, and the events of one
+/// push. They are settled exactly as a callback's.
+pub type Feed = tokio::sync::mpsc::Sender<(String, Vec<CallbackEvent>)>;
+
 /// What a driver is built from.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -59,6 +63,8 @@ pub struct Setup {
     pub settings: toml::Table,
     /// Signing time comes from here.
     pub clock: Clock,
+    /// For drivers that run inside the process; none where nobody listens.
+    pub feed: Option<Feed>,
 }
 
 /// A key of a driver's settings that is wrong, missing or unknown.
@@ -121,6 +127,8 @@ pub struct Call {
 pub struct Submission {
     /// The attempt that this call is recorded under.
     pub attempt_id: AttemptId,
+    /// Which attempt of its message this is, from 1, over all steps.
+    pub attempt_number: u16,
     /// For whom.
     pub to: PhoneNumber,
     /// The text as rendered, where there is one.

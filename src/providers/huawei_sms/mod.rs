@@ -1,4 +1,6 @@
-//! To be written.
+//! Huawei Cloud Message & SMS.
+
+pub mod sign;
 
 use std::sync::Arc;
 

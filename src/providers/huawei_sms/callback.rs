@@ -71,11 +71,7 @@ pub fn verify(callback: &Callback, keys: &[KeyPair]) -> Result<(), CallbackRejec
 }
 
 /// Reads a push.
-pub fn parse(
-    callback: &Callback,
-    codes: &CodeTable,
-    region: Region,
-) -> Result<Vec<CallbackEvent>, CallbackRejected> {
+pub fn parse(callback: &Callback, codes: &CodeTable, region: Region) -> Result<Vec<CallbackEvent>, CallbackRejected> {
     let reader = Reader { codes, region, call_reference: callback.call_reference.as_deref() };
     let body = callback.body.trim_ascii();
     if body.is_empty() {
@@ -183,9 +179,8 @@ impl Reader<'_> {
 
     fn verdict(&self, fields: &Fields, status: &str) -> Verdict {
         let code = status.to_ascii_uppercase();
-        let made_up = MADE_UP.contains(&code.as_str())
-            && fields.get("source") == Some("1")
-            && fields.get("updateTime").is_none();
+        let made_up =
+            MADE_UP.contains(&code.as_str()) && fields.get("source") == Some("1") && fields.get("updateTime").is_none();
         self.codes.lookup(Stage::Report, if made_up { MADE_UP_ROW } else { &code }).verdict
     }
 

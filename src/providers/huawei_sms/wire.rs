@@ -76,33 +76,34 @@ pub struct NumberAnswer {
     pub total: Option<u16>,
 }
 
-/// The request for one call: a form if all get the same, else JSON. `items` is never empty.
-pub fn encode(call: &Call, items: &[Item<'_>]) -> Request {
+/// The request for one call: a form if all get the same, else JSON. Without `status_callback` the platform reports to the
+/// address set for the application.
+pub fn encode(call: &Call, status_callback: Option<&str>, items: &[Item<'_>]) -> Request {
     match items.split_first() {
-        Some((first, rest)) if rest.iter().all(|item| item.content == first.content) => form(call, items, first.content),
-        _ => json(call, items),
+        Some((first, rest)) if rest.iter().all(|item| item.content == first.content) => {
+            form(call, status_callback, items, first.content)
+        }
+        _ => json(call, status_callback, items),
     }
 }
 
-fn form(call: &Call, items: &[Item<'_>], content: Content<'_>) -> Request {
+fn form(call: &Call, status_callback: Option<&str>, items: &[Item<'_>], content: Content<'_>) -> Request {
     let to: Vec<&str> = items.iter().map(|item| item.to).collect();
     let mut body = form_urlencoded::Serializer::new(String::with_capacity(256 + 20 * to.len()));
-    body.append_pair("from", &call.from).append_pair("to", &to.join(",")).append_pair("templateId", content.template_id);
+    body.append_pair("from", &call.from)
+        .append_pair("to", &to.join(","))
+        .append_pair("templateId", content.template_id);
     if !content.params.is_empty() {
         body.append_pair("templateParas", &Value::from(content.params).to_string());
     }
     if let Some(signature) = content.signature {
         body.append_pair("signature", signature);
     }
-    if let Some(url) = &call.report_url {
+    if let Some(url) = status_callback {
         body.append_pair("statusCallback", url);
     }
     body.append_pair("extend", &call.reference);
-    Request {
-        path: "/sms/batchSendSms/v1",
-        content_type: "application/x-www-form-urlencoded",
-        body: body.finish(),
-    }
+    Request { path: "/sms/batchSendSms/v1", content_type: "application/x-www-form-urlencoded", body: body.finish() }
 }
 
 #[derive(Serialize)]
@@ -126,7 +127,7 @@ struct SmsContent<'a> {
     signature: Option<&'a str>,
 }
 
-fn json(call: &Call, items: &[Item<'_>]) -> Request {
+fn json(call: &Call, status_callback: Option<&str>, items: &[Item<'_>]) -> Request {
     let mut groups: Vec<(Content<'_>, Vec<&str>)> = Vec::new();
     for item in items {
         match groups.iter_mut().find(|(content, _)| *content == item.content) {
@@ -136,7 +137,7 @@ fn json(call: &Call, items: &[Item<'_>]) -> Request {
     }
     let request = DiffRequest {
         from: &call.from,
-        status_callback: call.report_url.as_deref(),
+        status_callback,
         extend: &call.reference,
         sms_content: groups
             .into_iter()
@@ -208,11 +209,11 @@ mod tests {
 
     use super::*;
 
-    fn call(report_url: Option<&str>) -> Call {
+    fn call() -> Call {
         Call {
             reference: "call_01h455vb4pex5vsknk084sn02q".into(),
             from: "isms100000001".into(),
-            report_url: report_url.map(Into::into),
+            report_url: None,
             submissions: vec![],
         }
     }
@@ -229,7 +230,7 @@ mod tests {
     fn one_text_for_all_is_a_form_with_every_plus_encoded() {
         let params = ["3".to_owned(), r#"a "b"&ü+"#.to_owned()];
         let items = [item("+8615512345678", "tpl", &params), item("+2412000000", "tpl", &params)];
-        let request = encode(&call(Some("https://sms.example.com/callbacks/h/r.m?a=1")), &items);
+        let request = encode(&call(), Some("https://sms.example.com/callbacks/h/r.m?a=1"), &items);
         assert_eq!((request.path, request.content_type), ("/sms/batchSendSms/v1", "application/x-www-form-urlencoded"));
         assert!(request.body.contains("&to=%2B8615512345678%2C%2B2412000000&"), "{}", request.body);
         assert!(request.body.contains("&statusCallback=https%3A%2F%2Fsms.example.com%2F"), "{}", request.body);
@@ -249,11 +250,14 @@ mod tests {
         let (six, seven) = (["062569".to_owned()], ["605623".to_owned()]);
         let items = [
             item("+8615512345678", "one", &six),
-            Item { to: "+8615512345680", content: Content { template_id: "two", params: &seven, signature: Some("Shop") } },
+            Item {
+                to: "+8615512345680",
+                content: Content { template_id: "two", params: &seven, signature: Some("Shop") },
+            },
             item("+8615512345679", "one", &six),
             item("+8615512345681", "none", &[]),
         ];
-        let request = encode(&call(Some("https://sms.example.com/r")), &items);
+        let request = encode(&call(), Some("https://sms.example.com/r"), &items);
         assert_eq!((request.path, request.content_type), ("/sms/batchSendDiffSms/v1", "application/json"));
         assert_eq!(
             serde_json::from_str::<Value>(&request.body).unwrap(),
@@ -273,11 +277,11 @@ mod tests {
     #[test]
     fn what_is_not_given_is_left_out() {
         let items = [item("+2412000000", "tpl", &[])];
-        let request = encode(&call(None), &items);
+        let request = encode(&call(), None, &items);
         let names: Vec<String> = fields(&request).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["from", "to", "templateId", "extend"]);
         let params = ["1".to_owned()];
-        let diff = encode(&call(None), &[items[0], item("+2412000001", "tpl", &params)]);
+        let diff = encode(&call(), None, &[items[0], item("+2412000001", "tpl", &params)]);
         assert!(!diff.body.contains("statusCallback"), "{}", diff.body);
     }
 
@@ -285,7 +289,7 @@ mod tests {
     fn a_signature_alone_makes_the_content_different() {
         let one = item("+8615512345678", "tpl", &[]);
         let signed = Item { to: "+8615512345679", content: Content { signature: Some("Shop"), ..one.content } };
-        assert_eq!(encode(&call(None), &[one, signed]).content_type, "application/json");
+        assert_eq!(encode(&call(), None, &[one, signed]).content_type, "application/json");
     }
 
     #[test]
@@ -319,7 +323,9 @@ mod tests {
         for body in ["", "<html>", "null", "[]", "{}", r#"{"code":null}"#, r#"{"error_code":"APIGW.0301"}"#, "\u{0}"] {
             assert_eq!(decode(body.as_bytes()), None, "{body}");
         }
-        for body in [r#"{"code":"E000510"}"#, r#"{"code":"E000510","result":null}"#, r#"{"code":"E000510","result":{}}"#] {
+        for body in
+            [r#"{"code":"E000510"}"#, r#"{"code":"E000510","result":null}"#, r#"{"code":"E000510","result":{}}"#]
+        {
             assert_eq!(decode(body.as_bytes()).unwrap().numbers, [], "{body}");
         }
     }
@@ -352,8 +358,8 @@ mod tests {
             from in ".*", template_id in ".*", params in prop::collection::vec(".*", 1..4), signature in ".+", url in ".*",
         ) {
             let content = Content { template_id: &template_id, params: &params, signature: Some(&signature) };
-            let call = Call { from: from.clone(), ..call(Some(&url)) };
-            let fields = fields(&encode(&call, &[Item { to: "+8615512345678", content }]));
+            let call = Call { from: from.clone(), ..call() };
+            let fields = fields(&encode(&call, Some(&url), &[Item { to: "+8615512345678", content }]));
             let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap();
             prop_assert_eq!(field("from"), from);
             prop_assert_eq!(field("to"), "+8615512345678");

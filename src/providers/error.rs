@@ -3,9 +3,22 @@
 use std::time::Duration;
 
 use super::codes::{Entry, Stage, shared};
-use crate::domain::verdict::{FailoverAllowed, NeutralStatus, Scope, Verdict};
+use crate::domain::{
+    error_code::ErrorCode,
+    verdict::{FailoverAllowed, NeutralStatus, Scope, Verdict},
+};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
+
+const NOTHING_SENT: Verdict = Verdict {
+    status: NeutralStatus::Failed,
+    error: None,
+    category: None,
+    retryable: false,
+    failover: FailoverAllowed::No,
+    retry_here: false,
+    scope: Scope::None,
+};
 
 /// What kind of failure; each has one row of its own in the code tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,19 +85,24 @@ impl ProviderError {
         }
     }
 
+    /// The driver cannot write this message at all; nothing was sent. Routing leaves such steps out, so this is the last guard.
+    pub fn content_unsupported() -> Self {
+        let error = ErrorCode::ContentUnsupported;
+        let verdict = Verdict {
+            error: Some(error),
+            category: Some(error.category()),
+            failover: FailoverAllowed::Yes,
+            scope: Scope::Message,
+            ..NOTHING_SENT
+        };
+        Self { kind: ProviderErrorKind::Refused, verdict, provider_code: None, retry_after: None, source: None }
+    }
+
     /// The driver has no such call.
     pub fn unsupported() -> Self {
         Self {
             kind: ProviderErrorKind::Unsupported,
-            verdict: Verdict {
-                status: NeutralStatus::Failed,
-                error: None,
-                category: None,
-                retryable: false,
-                failover: FailoverAllowed::No,
-                retry_here: false,
-                scope: Scope::None,
-            },
+            verdict: NOTHING_SENT,
             provider_code: None,
             retry_after: None,
             source: None,

@@ -181,78 +181,23 @@ fn wait(text: &str, date: Option<Timestamp>) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    };
-
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
-    };
-
     use super::*;
-    use crate::{domain::error_code::ErrorCode, providers::ProviderErrorKind};
-
-    /// What a server does with each connection.
-    #[derive(Clone)]
-    enum Script {
-        CloseAtOnce,
-        ReadThenClose,
-        ReadThenHang,
-        ReadThenWrite(Vec<u8>),
-        NeverRead,
-    }
-
-    struct Server {
-        address: String,
-        connections: Arc<AtomicUsize>,
-    }
-
-    async fn server(script: Script) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let connections = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&connections);
-        tokio::spawn(async move {
-            let mut kept = vec![];
-            while let Ok((mut stream, _)) = listener.accept().await {
-                counted.fetch_add(1, Ordering::SeqCst);
-                match &script {
-                    Script::CloseAtOnce => continue,
-                    Script::NeverRead => {}
-                    Script::ReadThenClose | Script::ReadThenHang | Script::ReadThenWrite(_) => {
-                        let mut head = vec![0; 4096];
-                        let _ = stream.read(&mut head).await;
-                    }
-                }
-                match &script {
-                    Script::ReadThenWrite(bytes) => {
-                        let _ = stream.write_all(bytes).await;
-                    }
-                    Script::ReadThenHang | Script::NeverRead => kept.push(stream),
-                    Script::ReadThenClose | Script::CloseAtOnce => {}
-                }
-            }
-        });
-        Server { address, connections }
-    }
+    use crate::{
+        domain::error_code::ErrorCode,
+        providers::{
+            ProviderErrorKind,
+            scripted_server::{Script, Server, refused_url, reply},
+        },
+    };
 
     async fn send(url: &str) -> Result<Answer, ProviderError> {
         let http = Http::new(Duration::from_millis(600)).unwrap();
         http.send(http.post(url).body("{}")).await
     }
 
-    fn reply(head: &str, body: &[u8]) -> Vec<u8> {
-        let mut bytes = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
-        bytes.extend_from_slice(body);
-        bytes
-    }
-
     #[tokio::test]
     async fn a_port_that_refuses_means_that_nothing_was_sent() {
-        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let error = send(&format!("http://127.0.0.1:{port}/")).await.unwrap_err();
+        let error = send(&refused_url().await).await.unwrap_err();
         assert_eq!(error.kind, ProviderErrorKind::NotConnected);
         assert_eq!(error.verdict.error, Some(ErrorCode::ProviderUnavailable));
         assert!(error.verdict.retry_here);
@@ -261,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_tls_handshake_means_that_nothing_was_sent() {
         for script in [Script::ReadThenWrite(b"plain text".to_vec()), Script::ReadThenClose, Script::ReadThenHang] {
-            let server = server(script).await;
+            let server = Server::start(script).await;
             let error = send(&format!("https://{}/", server.address)).await.unwrap_err();
             assert_eq!(error.kind, ProviderErrorKind::NotConnected, "{error:?}");
         }
@@ -282,28 +227,28 @@ mod tests {
             ("no HTTP", Script::ReadThenWrite(b"\x00\x01 garbage \r\n\r\n".to_vec())),
             ("too long", Script::ReadThenWrite(std::mem::take(&mut endless))),
         ] {
-            let server = server(script).await;
-            let error = send(&format!("http://{}/", server.address)).await.unwrap_err();
+            let server = Server::start(script).await;
+            let error = send(&server.url()).await.unwrap_err();
             assert_eq!(error.kind, ProviderErrorKind::OutcomeUnknown, "{name}: {error:?}");
             assert_eq!(error.verdict.error, Some(ErrorCode::SubmissionUnconfirmed), "{name}");
             assert!(!error.verdict.retry_here, "{name}");
-            assert_eq!(server.connections.load(Ordering::SeqCst), 1, "{name}: sent once and never again");
+            assert_eq!(server.connections(), 1, "{name}: sent once and never again");
         }
     }
 
     #[tokio::test]
     async fn an_answer_of_the_largest_size_is_whole() {
-        let server = server(Script::ReadThenWrite(reply("200 OK", &vec![b'x'; MAX_ANSWER_BYTES]))).await;
-        let answer = send(&format!("http://{}/", server.address)).await.unwrap();
+        let server = Server::start(Script::ReadThenWrite(reply("200 OK", &vec![b'x'; MAX_ANSWER_BYTES]))).await;
+        let answer = send(&server.url()).await.unwrap();
         assert_eq!((answer.status, answer.body.len()), (200, MAX_ANSWER_BYTES));
     }
 
     #[tokio::test]
     async fn a_redirect_is_an_answer_and_not_followed() {
-        let server = server(Script::ReadThenWrite(reply("302 Found\r\nLocation: /elsewhere", b""))).await;
-        let answer = send(&format!("http://{}/", server.address)).await.unwrap();
+        let server = Server::start(Script::ReadThenWrite(reply("302 Found\r\nLocation: /elsewhere", b""))).await;
+        let answer = send(&server.url()).await.unwrap();
         assert_eq!(status_error(&answer).verdict.error, Some(ErrorCode::ProviderMisconfigured));
-        assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+        assert_eq!(server.connections(), 1);
     }
 
     #[tokio::test]
@@ -326,8 +271,8 @@ mod tests {
             ("503 Busy\r\nRetry-After: 7", Refused, ProviderUnavailable, true),
             ("504 Late", OutcomeUnknown, SubmissionUnconfirmed, false),
         ] {
-            let server = server(Script::ReadThenWrite(reply(head, b"no"))).await;
-            let answer = send(&format!("http://{}/", server.address)).await.unwrap();
+            let server = Server::answering(head, "no").await;
+            let answer = send(&server.url()).await.unwrap();
             let found = status_error(&answer);
             assert_eq!((found.kind, found.verdict.error), (kind, Some(error)), "{head}");
             assert_eq!(found.verdict.retry_here, retry_here, "{head}");
@@ -346,8 +291,8 @@ mod tests {
             (format!("429 Slow\r\n{date}\r\nRetry-After: soon"), None),
             (format!("429 Slow\r\n{date}"), None),
         ] {
-            let server = server(Script::ReadThenWrite(reply(&head, b""))).await;
-            let answer = send(&format!("http://{}/", server.address)).await.unwrap();
+            let server = Server::answering(&head, "").await;
+            let answer = send(&server.url()).await.unwrap();
             assert_eq!(answer.retry_after, wait.map(Duration::from_secs), "{head}");
             assert_eq!(answer.date.unwrap().to_rfc3339(), "1994-11-06T08:49:37+00:00");
         }
@@ -364,7 +309,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_shows_neither_the_query_nor_the_body() {
-        let server = server(Script::ReadThenClose).await;
+        let server = Server::start(Script::ReadThenClose).await;
         let error = send(&format!("http://{}/?key=hunter2", server.address)).await.unwrap_err();
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     }

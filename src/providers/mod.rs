@@ -27,6 +27,8 @@ use crate::{
 pub mod codes;
 pub mod error;
 pub mod http;
+#[cfg(test)]
+mod scripted_server;
 
 pub mod huawei_sms;
 pub mod nxcloud_did;
@@ -58,6 +60,8 @@ pub struct Setup {
     pub name: String,
     /// The default sender.
     pub from: Option<String>,
+    /// Other senders that a call may name.
+    pub senders: Vec<String>,
     /// How long one call may take.
     pub timeout: Duration,
     /// The driver's own keys: what is left of the section once the keys common to all providers are taken out.

@@ -13,7 +13,7 @@ use crate::domain::{
     Timestamp,
     content::{Category, Content, TemplateUse},
     ids::{MessageId, new_uuid},
-    life::{Attempt, Life, Plan, Send},
+    life::{Attempt, HandOver, Life, Plan},
     phone_number::PhoneNumber,
     status::AttemptStatus,
 };
@@ -30,7 +30,7 @@ pub struct Locked {
     /// What it says, as stored.
     pub content: StoredContent,
     /// The hand-over that waits or is in flight: what an answer is judged by.
-    pub came_from: Send,
+    pub came_from: HandOver,
     /// It has a row in the queue.
     queued: bool,
 }
@@ -94,7 +94,7 @@ impl TryFrom<Row> for Locked {
             row.error_retryable,
             row.provider_code,
         )?;
-        let came_from = Send {
+        let came_from = HandOver {
             step: unsmall(row.step.unwrap_or(0)),
             due: row.send_due.unwrap_or(row.expires_at),
             tries: unsmall(row.tries.unwrap_or(0)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Attempt, Cause, Changed, DecisionKind, Failover, Life, Send, fold::Ended};
+use super::{Attempt, Cause, Changed, DecisionKind, Failover, Life, HandOver, fold::Ended};
 use crate::domain::{
     Timestamp,
     content::Category,
@@ -90,7 +90,7 @@ impl Life {
         &mut self,
         number: u16,
         answer: &Answer,
-        came_from: Send,
+        came_from: HandOver,
         evidence: EvidenceRule,
         retry: RetryRule,
         now: Timestamp,
@@ -136,7 +136,7 @@ impl Life {
     }
 
     /// Certainly not taken: the same provider again, the next one, or the end.
-    fn refused(&mut self, index: usize, answer: &Answer, came_from: Send, retry: RetryRule, now: Timestamp) {
+    fn refused(&mut self, index: usize, answer: &Answer, came_from: HandOver, retry: RetryRule, now: Timestamp) {
         let attempt = &mut self.attempts[index];
         attempt.status = AttemptStatus::Failed;
         attempt.error = Cause::of(&answer.verdict, answer.provider_code.as_deref());
@@ -149,7 +149,7 @@ impl Life {
             let detail =
                 format!("the whole call was refused without naming a recipient; again in a call of at most {limit}");
             self.decide(DecisionKind::RetryScheduled, Some(number), Some(provider), detail);
-            self.send = Some(Send { group_limit: Some(limit), due: now, ..came_from });
+            self.send = Some(HandOver { group_limit: Some(limit), due: now, ..came_from });
             return;
         }
         let tries = if answer.not_connected { came_from.tries } else { came_from.tries.saturating_add(1) };
@@ -161,7 +161,7 @@ impl Life {
         if again {
             let detail = format!("again in {} ms", wait.as_millis());
             self.decide(DecisionKind::RetryScheduled, Some(number), Some(provider), detail);
-            self.send = Some(Send { due: now + wait, tries, ..came_from });
+            self.send = Some(HandOver { due: now + wait, tries, ..came_from });
         } else if let Some(next) = next {
             self.go_on_to(next, Some(number), "the provider did not take it", now);
         }
@@ -184,7 +184,7 @@ impl Life {
     pub(super) fn go_on_to(&mut self, step: u16, attempt: Option<u16>, why: &str, now: Timestamp) {
         let provider = self.step(step).map(|step| step.provider.clone());
         self.decide(DecisionKind::Failover, attempt, provider, format!("on to step {}: {why}", step + 1));
-        self.send = Some(Send { step, due: now, tries: 0, group_limit: None });
+        self.send = Some(HandOver { step, due: now, tries: 0, group_limit: None });
     }
 
     /// A second, doubled for each attempt of the step so far, at most a minute; spread by up to a quarter, so that messages

@@ -53,14 +53,14 @@ pub struct Life {
     /// The hand-overs so far, by number.
     pub attempts: Vec<Attempt>,
     /// The hand-over to come, where there is one.
-    pub send: Option<Send>,
+    pub send: Option<HandOver>,
     /// What was decided since it was loaded, for the timeline.
     pub decisions: Vec<Decision>,
 }
 
 /// A hand-over that waits to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Send {
+pub struct HandOver {
     /// Index into the plan's steps.
     pub step: u16,
     /// Not before.

@@ -1,7 +1,7 @@
 //! What time does to a message: report windows, polls, steps that wait, validity, and providers that are not there.
 
 use super::{
-    Attempt, Cause, DecisionKind, Failover, Life, OnUnknown, RESEND_AFTER, Send, answer::changed, fold::Ended,
+    Attempt, Cause, DecisionKind, Failover, Life, OnUnknown, RESEND_AFTER, HandOver, answer::changed, fold::Ended,
 };
 use crate::domain::{
     Timestamp,
@@ -56,7 +56,7 @@ impl Life {
                 let detail = "no evidence came; the route says to hand it over once more".to_owned();
                 self.decide(DecisionKind::Resend, Some(next.attempt), provider, detail);
                 self.possible_duplicate = true;
-                self.send = Some(Send { step: next.step, due: now, tries: 0, group_limit: None });
+                self.send = Some(HandOver { step: next.step, due: now, tries: 0, group_limit: None });
             } else {
                 self.go_on_to(next.step, Some(next.attempt), "no final report in time", now);
             }
@@ -85,7 +85,7 @@ impl Life {
         let Some(next) = self.next_step_after(send.step) else { return false };
         let provider = self.step(send.step).map(|step| step.provider.clone());
         self.decide(DecisionKind::StepPassedOver, None, provider, why.to_owned());
-        self.send = Some(Send { step: next, due: now.max(send.due), tries: 0, group_limit: None });
+        self.send = Some(HandOver { step: next, due: now.max(send.due), tries: 0, group_limit: None });
         self.settle_status(now, Ended::ByAttempts);
         true
     }

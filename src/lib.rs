@@ -3,5 +3,8 @@
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod keys;
+pub mod private_file;
 pub mod providers;
+pub mod secrets;
 pub mod settings;

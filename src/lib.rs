@@ -1,5 +1,6 @@
 //! A gateway that sends short messages through many providers behind one API.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;

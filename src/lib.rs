@@ -8,4 +8,6 @@ pub mod keys;
 pub mod private_file;
 pub mod providers;
 pub mod secrets;
+pub mod store;
+pub mod routing;
 pub mod settings;

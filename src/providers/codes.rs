@@ -238,6 +238,15 @@ pub fn listing(table: &CodeTable) -> String {
     lines.join("\n")
 }
 
+/// Every code of one stage, sorted.
+#[cfg(test)]
+pub fn codes_of(table: &CodeTable, stage: Stage) -> Vec<String> {
+    let mut codes: Vec<String> =
+        table.exact.keys().filter(|(at, _)| *at == stage).map(|(_, code)| code.clone()).collect();
+    codes.sort();
+    codes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,6 +258,7 @@ mod tests {
         ("huawei_sms", include_str!("huawei_sms/codes.csv")),
         ("nxcloud_did", include_str!("nxcloud_did/codes.csv")),
         ("onsms_voice", include_str!("onsms_voice/codes.csv")),
+        ("sandbox", include_str!("sandbox/codes.csv")),
     ];
 
     #[test]
@@ -266,15 +276,14 @@ mod tests {
                 rows += 1;
             }
             assert_eq!(table.exact.len(), rows, "{name}");
-            assert!(rows > 10, "{name}");
+            assert!(rows > 5, "{name}");
         }
     }
 
     #[test]
     fn a_driver_that_is_added_adds_its_table_to_this_list() {
         let listed: Vec<&str> = ALL.iter().map(|(name, _)| *name).filter(|name| *name != "*").collect();
-        let drivers: Vec<&str> =
-            crate::providers::DRIVERS.iter().map(|(name, _)| *name).filter(|name| *name != "sandbox").collect();
+        let drivers: Vec<&str> = crate::providers::DRIVERS.iter().map(|(name, _)| *name).collect();
         assert_eq!(listed, drivers);
     }
 

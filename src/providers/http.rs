@@ -13,6 +13,7 @@ use reqwest::{
 };
 
 use super::{
+    SettingsProblem,
     codes::{Stage, shared},
     error::ProviderError,
 };
@@ -126,6 +127,11 @@ impl Http {
         }
         Ok(answer(&response, body.freeze()))
     }
+}
+
+/// A client that could not be made, as a problem of a driver's settings.
+pub fn client_problem(error: reqwest::Error) -> Vec<SettingsProblem> {
+    vec![SettingsProblem { key: "base_url".into(), problem: format!("cannot be called: {}", error.without_url()) }]
 }
 
 /// What an HTTP status means when the body says nothing better.

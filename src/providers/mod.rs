@@ -25,6 +25,8 @@ use crate::{
 };
 
 pub mod codes;
+#[cfg(test)]
+mod conformance;
 pub mod error;
 pub mod http;
 #[cfg(test)]

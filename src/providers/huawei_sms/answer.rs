@@ -22,7 +22,7 @@ const FLOW_CONTROL: &str = "E200015";
 const LIMIT_USED_UP: &str = "E000623";
 
 /// The documents say about ten minutes.
-const FLOW_CONTROL_WAIT: Duration = Duration::from_secs(10 * 60);
+const FLOW_CONTROL_WAIT: Duration = Duration::from_mins(10);
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// The mainland's day begins at its own midnight.
 const MAINLAND_OFFSET_SECONDS: i64 = 8 * 60 * 60;
@@ -191,7 +191,7 @@ mod tests {
                 (NeutralStatus::Unknown, None)
             ]
         );
-        assert_eq!(outcomes[0].retry_after, Some(Duration::from_secs(600)));
+        assert_eq!(outcomes[0].retry_after, Some(Duration::from_mins(10)));
         assert!(outcomes[0].verdict.retry_here);
         assert_eq!(outcomes[2].verdict.error, Some(ErrorCode::SubmissionUnconfirmed));
     }

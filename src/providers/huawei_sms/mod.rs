@@ -46,9 +46,9 @@ const MAX_RECIPIENTS: usize = 500;
 /// over is for quotes and line breaks, which grow when they are escaped.
 const MAX_CONTENT_BYTES: usize = 62_000;
 /// AK/SK is refused when the clocks differ by 15 minutes (the same pages); stop before that.
-const AKSK_TOLERANCE: Duration = Duration::from_secs(10 * 60);
+const AKSK_TOLERANCE: Duration = Duration::from_mins(10);
 /// X-WSSE is refused when they differ by 24 hours.
-const WSSE_TOLERANCE: Duration = Duration::from_secs(12 * 60 * 60);
+const WSSE_TOLERANCE: Duration = Duration::from_hours(12);
 /// What the management API knows: <https://support.huaweicloud.com/intl/en-us/api-msgsms/sms_05_0060.html>.
 const REGISTRATIONS: [&str; 5] = ["applications", "signatures", "templates", "files", "countries"];
 
@@ -195,4 +195,4 @@ fn without_template() -> Outcome {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

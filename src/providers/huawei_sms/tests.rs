@@ -1,16 +1,13 @@
 //! Tests of the driver as a whole against a bare socket, so that what is checked is what really went over the wire.
 
-use std::collections::HashMap;
-
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-};
-
 use super::*;
 use crate::{
     domain::{Timestamp, ids::AttemptId},
-    providers::{BoundTemplate, ProviderErrorKind, huawei_sms::sign::Authorization},
+    providers::{
+        BoundTemplate, ProviderErrorKind,
+        huawei_sms::sign::Authorization,
+        scripted_server::{Request, Server},
+    },
 };
 
 const SECRET: &str = "q4Ii87BhExampleSecret80SfD7Al";
@@ -21,6 +18,7 @@ fn driver(base_url: &str, more: &str) -> Arc<dyn Provider> {
     build(Setup {
         name: "huawei".into(),
         from: None,
+        senders: vec![],
         timeout: Duration::from_secs(5),
         settings: settings.parse().unwrap(),
         clock: Clock::system(),
@@ -52,49 +50,20 @@ fn call(submissions: Vec<Submission>) -> Call {
     }
 }
 
-/// A request as its bytes were.
-#[derive(Debug)]
-struct Captured {
-    line: String,
-    headers: HashMap<String, String>,
-    body: Vec<u8>,
-}
-
-/// Takes one request, answers it, and gives back its bytes.
-async fn capture(listener: TcpListener, status: u16, answer: &str) -> Captured {
-    let (mut stream, _) = listener.accept().await.unwrap();
-    let mut bytes = Vec::new();
-    let captured = loop {
-        assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0, "closed early");
-        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        let mut lines = head.split("\r\n");
-        let line = lines.next().unwrap().to_owned();
-        let headers: HashMap<String, String> = lines
-            .map(|line| line.split_once(": ").unwrap())
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .collect();
-        let body = bytes[end + 4..].to_vec();
-        if body.len() == headers["content-length"].parse::<usize>().unwrap() {
-            break Captured { line, headers, body };
-        }
-    };
-    let answer =
-        format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}", answer.len());
-    stream.write_all(answer.as_bytes()).await.unwrap();
-    captured
-}
-
 /// Makes one call against a socket.
 async fn exchange(
     more: &str,
     call: &Call,
     status: u16,
     answer: &str,
-) -> (Captured, Result<Vec<Outcome>, ProviderError>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let driver = driver(&format!("http://{}", listener.local_addr().unwrap()), more);
-    tokio::join!(capture(listener, status, answer), driver.submit(call))
+) -> (Request, Result<Vec<Outcome>, ProviderError>) {
+    let server = Server::answering(&format!("{status} X"), answer).await;
+    let result = driver(&server.url(), more).submit(call).await;
+    (server.requests().remove(0), result)
+}
+
+fn header<'a>(request: &'a Request, name: &str) -> &'a str {
+    request.header(name).unwrap_or_else(|| panic!("no {name} in {}", request.head))
 }
 
 fn statuses(outcomes: &[Outcome]) -> Vec<(NeutralStatus, Option<&str>)> {
@@ -110,15 +79,15 @@ async fn both_apis_sign_the_very_bytes_and_headers_that_go_out() {
         (different, "/sms/batchSendDiffSms/v1", "application/json"),
     ] {
         let (sent, _) = exchange("", &call, 200, include_str!("fixtures/answer_accepted.json")).await;
-        assert_eq!(sent.line, format!("POST {path} HTTP/1.1"));
-        assert_eq!(sent.headers["content-type"], content_type);
-        let authorization = Authorization::parse(&sent.headers["authorization"]).unwrap();
+        assert_eq!(sent.line(), format!("POST {path}"));
+        assert_eq!(header(&sent, "content-type"), content_type);
+        let authorization = Authorization::parse(header(&sent, "authorization")).unwrap();
         assert_eq!(authorization.signed_headers, ["content-type", "host", "x-sdk-date"]);
         let headers: Vec<(&str, &str)> =
-            authorization.signed_headers.iter().map(|name| (*name, sent.headers[*name].as_str())).collect();
+            authorization.signed_headers.iter().map(|name| (*name, header(&sent, name))).collect();
         let request = Signable { method: "POST", path, query: "", headers: &headers, body: &sent.body };
         let key = sign::KeyPair { access_key: "key".into(), secret: SECRET.into() };
-        assert!(authorization.verify(&request, &sent.headers["x-sdk-date"], &[key]), "{sent:?}");
+        assert!(authorization.verify(&request, header(&sent, "x-sdk-date"), &[key]), "{sent:?}");
     }
 }
 
@@ -155,14 +124,14 @@ async fn wsse_carries_a_fresh_nonce_of_letters_and_digits_and_the_digest_in_the_
     {
         let call = call(vec![submission("+8615512345678", &["1"])]);
         let (sent, _) = exchange(more, &call, 200, include_str!("fixtures/answer_accepted.json")).await;
-        assert_eq!(sent.headers["authorization"], sign::WSSE_AUTHORIZATION);
-        assert!(!sent.headers.contains_key("x-sdk-date"));
-        let token = &sent.headers["x-wsse"];
+        assert_eq!(header(&sent, "authorization"), sign::WSSE_AUTHORIZATION);
+        assert_eq!(sent.header("x-sdk-date"), None);
+        let token = header(&sent, "x-wsse");
         let attribute = |name: &str| token.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap();
         let (nonce, created) = (attribute("Nonce"), attribute("Created"));
         assert!(nonce.len() == 32 && nonce.chars().all(|c| c.is_ascii_alphanumeric()), "{nonce}");
         let key = sign::KeyPair { access_key: "key".into(), secret: SECRET.into() };
-        assert_eq!(*token, sign::wsse(&key, nonce, created, digest));
+        assert_eq!(token, sign::wsse(&key, nonce, created, digest));
     }
 }
 
@@ -219,7 +188,7 @@ fn capabilities_follow_the_settings() {
     let plain = driver("https://sms.example.com", "");
     let capabilities = plain.capabilities();
     assert_eq!((capabilities.max_recipients_per_call, capabilities.report_url_per_call), (500, true));
-    assert_eq!((capabilities.inbound, capabilities.clock_tolerance), (false, Some(Duration::from_secs(600))));
+    assert_eq!((capabilities.inbound, capabilities.clock_tolerance), (false, Some(Duration::from_mins(10))));
     assert!(capabilities.registrations.is_empty());
     let other = driver(
         "https://sms.example.com",
@@ -230,7 +199,7 @@ fn capabilities_follow_the_settings() {
     let capabilities = other.capabilities();
     assert_eq!((capabilities.inbound, capabilities.report_url_per_call), (true, false));
     assert_eq!(capabilities.registrations, REGISTRATIONS);
-    assert!(capabilities.clock_tolerance > Some(Duration::from_secs(3600)));
+    assert!(capabilities.clock_tolerance > Some(Duration::from_hours(1)));
 }
 
 #[test]

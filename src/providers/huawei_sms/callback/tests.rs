@@ -11,6 +11,11 @@ static CODES: LazyLock<CodeTable> = LazyLock::new(|| CodeTable::embedded(include
 
 const REFERENCE: &str = "call_01h455vb4pex5vsknk084sn02q";
 
+/// The body of a fixture, which the conformance suite reads with its headers.
+fn body_of(fixture: &str) -> &str {
+    fixture.split_once("\n\n").unwrap().1.trim_end()
+}
+
 fn push(body: impl Into<Vec<u8>>) -> Callback {
     Callback {
         headers: vec![],
@@ -46,23 +51,23 @@ fn inbound(body: &str, region: Region) -> Inbound {
     }
 }
 
-fn time_of(text: &str) -> Option<Timestamp> {
-    Some(text.parse().unwrap())
+fn time_of(text: &str) -> Timestamp {
+    text.parse().unwrap()
 }
 
 #[test]
 fn the_documented_single_report_is_read() {
-    let report = report(include_str!("../fixtures/report_single.txt"));
+    let report = report(body_of(include_str!("../fixtures/signed_report_single.txt")));
     assert_eq!(report.target.provider_message_id.as_deref(), Some("b9d9b4fe-ad0e-4a2a-a2c7-445505b674ac_6"));
     assert_eq!((report.provider_code.as_str(), report.verdict.status), ("DELIVRD", NeutralStatus::Delivered));
     assert_eq!((report.part, report.parts, report.segments), (1, 1, Some(1)));
-    assert_eq!(report.occurred_at, time_of("2018-04-13T06:31:46Z"));
+    assert_eq!(report.occurred_at, Some(time_of("2018-04-13T06:31:46Z")));
     assert_eq!((report.description, report.price), (None, None));
 }
 
 #[test]
 fn extend_and_to_name_the_message_and_status_desc_describes_it() {
-    let report = report(include_str!("../fixtures/report_extend.txt"));
+    let report = report(body_of(include_str!("../fixtures/signed_report_extend.txt")));
     assert_eq!(report.target.call_reference.as_deref(), Some(REFERENCE));
     assert_eq!(report.target.recipient.as_deref(), Some("+8615512345678"));
     assert_eq!((report.part, report.parts), (2, 2));
@@ -72,10 +77,10 @@ fn extend_and_to_name_the_message_and_status_desc_describes_it() {
 
 #[test]
 fn a_batch_is_read_with_texts_and_numbers_and_one_bad_entry_spoils_no_other() {
-    let events = events(include_str!("../fixtures/report_batch.json"));
+    let events = events(body_of(include_str!("../fixtures/signed_report_batch.txt")));
     assert_eq!(events.len(), 5);
     assert!(matches!(events[3], CallbackEvent::Unreadable { .. }), "{:?}", events[3]);
-    let reports = reports(include_str!("../fixtures/report_batch.json"));
+    let reports = reports(body_of(include_str!("../fixtures/signed_report_batch.txt")));
     let brief: Vec<_> = reports.iter().map(|r| (r.provider_code.as_str(), r.verdict.status, r.part, r.parts)).collect();
     assert_eq!(
         brief,
@@ -95,8 +100,9 @@ fn the_content_type_decides_nothing() {
     for content_type in
         [None, Some("application/JSON;charset=UTF-8"), Some("APPLICATION/X-WWW-FORM-URLENCODED"), Some("text/plain")]
     {
-        let json = format!("\r\n {}", include_str!("../fixtures/report_batch.json"));
-        for (body, expected) in [(json.as_str(), 5), (include_str!("../fixtures/report_single.txt"), 1)] {
+        let json = format!("\r\n {}", body_of(include_str!("../fixtures/signed_report_batch.txt")));
+        for (body, expected) in [(json.as_str(), 5), (body_of(include_str!("../fixtures/signed_report_single.txt")), 1)]
+        {
             let mut callback = push(body);
             callback.headers.extend(content_type.map(|value| ("content-type".to_owned(), value.to_owned())));
             let read = parse(&callback, &CODES, Region::International).unwrap();
@@ -140,7 +146,7 @@ fn what_the_platform_makes_up_itself_leaves_the_delivery_unconfirmed() {
     assert_eq!(report("smsMsgId=a&status=DELIVRD&source=1").verdict.status, NeutralStatus::Delivered);
     assert_eq!(report("smsMsgId=a&status=REJECTD&source=1").verdict.error, Some(ErrorCode::CarrierRejected));
     assert_eq!(
-        report(include_str!("../fixtures/report_made_up.txt")).verdict.error,
+        report(body_of(include_str!("../fixtures/signed_report_made_up.txt"))).verdict.error,
         Some(ErrorCode::DeliveryUnconfirmed)
     );
 }
@@ -175,7 +181,7 @@ fn times_are_read_in_every_form_that_was_seen() {
         ("yesterday", None),
     ] {
         let report = report(&format!("smsMsgId=a&status=DELIVRD&updateTime={text}"));
-        assert_eq!(report.occurred_at, expected.and_then(time_of), "{text}");
+        assert_eq!(report.occurred_at, expected.map(time_of), "{text}");
     }
 }
 
@@ -222,7 +228,7 @@ fn the_recipient_of_a_mainland_report_needs_no_country_code() {
 
 #[test]
 fn an_uplink_message_is_read_as_utf_8() {
-    let message = inbound(include_str!("../fixtures/uplink.txt").trim_end(), Region::Mainland);
+    let message = inbound(body_of(include_str!("../fixtures/signed_uplink.txt")), Region::Mainland);
     assert_eq!(
         message,
         Inbound {
@@ -232,7 +238,7 @@ fn an_uplink_message_is_read_as_utf_8() {
             text: "退订 T+1".into(),
             segments: None,
             price: None,
-            received_at: time_of("2018-05-25T16:34:34Z"),
+            received_at: Some(time_of("2018-05-25T16:34:34Z")),
         }
     );
     assert_eq!(inbound("smsMsgId=a&from=1&to=2&body=T", Region::Mainland).received_at, None);
@@ -288,7 +294,7 @@ fn keys() -> Vec<KeyPair> {
 
 /// A push signed as the documents show it: commas without spaces, and headers that a proxy may touch.
 fn signed(key: &KeyPair) -> Callback {
-    let mut callback = push(include_str!("../fixtures/report_single.txt"));
+    let mut callback = push(body_of(include_str!("../fixtures/signed_report_single.txt")));
     callback.path_and_query = "/callbacks/huawei/token?b=2&a=%20".into();
     let length = callback.body.len().to_string();
     let headers = [

@@ -3,11 +3,12 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dispatch;
 pub mod domain;
 pub mod keys;
 pub mod private_file;
 pub mod providers;
-pub mod secrets;
-pub mod store;
 pub mod routing;
+pub mod secrets;
 pub mod settings;
+pub mod store;

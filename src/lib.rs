@@ -1,6 +1,8 @@
 //! A gateway that sends short messages through many providers behind one API.
 
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod providers;
+pub mod server;

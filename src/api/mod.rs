@@ -1,0 +1,8 @@
+//! What apps and operators call over HTTP: one file for each resource, and what all of them share.
+//!
+//! A handler checks the key, reads the request completely (every fault is told at once), does one thing, and answers.
+
+pub mod error;
+pub mod frame;
+pub mod metrics;
+pub mod problem;

@@ -6,3 +6,4 @@ pub mod config;
 pub mod domain;
 pub mod providers;
 pub mod server;
+pub mod settings;

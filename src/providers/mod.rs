@@ -33,6 +33,7 @@ pub mod nxcloud_did;
 pub mod onsms_voice;
 pub mod sandbox;
 
+pub use crate::settings::{self, SettingsProblem};
 pub use error::{ProviderError, ProviderErrorKind};
 
 /// Every driver: the word that configuration uses, and how one is built from its settings.
@@ -47,7 +48,7 @@ pub const DRIVERS: &[(&str, BuildDriver)] = &[
 pub type BuildDriver = fn(Setup) -> Result<Arc<dyn Provider>, Vec<SettingsProblem>>;
 
 /// What a driver is built from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Setup {
     /// The provider's name in the configuration.
     pub name: String,
@@ -61,13 +62,11 @@ pub struct Setup {
     pub clock: Clock,
 }
 
-/// A key of a driver's settings that is wrong, missing or unknown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SettingsProblem {
-    /// Below the provider's section: `app_key`.
-    pub key: String,
-    /// What is wrong with it.
-    pub problem: String,
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The settings hold secrets.
+        f.debug_struct("Setup").field("name", &self.name).field("from", &self.from).finish_non_exhaustive()
+    }
 }
 
 /// The same interface for every provider.

@@ -5,5 +5,6 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod providers;
+pub mod routing;
 pub mod server;
 pub mod settings;

@@ -34,6 +34,7 @@ pub mod onsms_voice;
 pub mod sandbox;
 
 pub use crate::settings::{self, SettingsProblem};
+pub use crate::domain::template::BoundTemplate;
 pub use error::{ProviderError, ProviderErrorKind};
 
 /// Every driver: the word that configuration uses, and how one is built from its settings.
@@ -126,17 +127,6 @@ pub struct Submission {
     pub text: Option<String>,
     /// The provider's own template, where the gateway's template is bound to one.
     pub binding: Option<BoundTemplate>,
-}
-
-/// A gateway template as one provider knows it, with the values of one message.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct BoundTemplate {
-    /// The provider's id of it; none for a provider that takes the values alone (voice digits).
-    pub template_id: Option<String>,
-    /// The values in the provider's order.
-    pub params: Vec<String>,
-    /// The signature that goes with it (Huawei general templates, mainland).
-    pub signature: Option<String>,
 }
 
 impl Submission {

@@ -194,7 +194,8 @@ impl<'v, 'p> FieldReader<'v, 'p> {
         self.fields.get(name)
     }
 
-    fn string(&mut self, name: &'static str) -> Option<&'v str> {
+    /// A string of any length, also an empty one.
+    pub fn string(&mut self, name: &'static str) -> Option<&'v str> {
         let value = self.value(name)?.as_str();
         if value.is_none() {
             self.fault(name, ProblemCode::Invalid, "A string is expected.");

@@ -10,7 +10,7 @@ use super::{
     page::{Cursor, DEFAULT_LIMIT, MAX_LIMIT},
     problem::{FieldError, ProblemCode},
 };
-use crate::domain::Timestamp;
+use crate::{config::is_slug, domain::Timestamp};
 
 /// The query of a request, not yet read.
 #[derive(Debug, Default)]
@@ -49,6 +49,30 @@ impl Query {
     pub fn parsed<T: FromStr>(&mut self, name: &'static str, expected: impl Display) -> Option<T> {
         let text = self.one(name)?;
         self.parse_one(name, &text, &expected)
+    }
+
+    /// The name of something in the configuration; it need not exist.
+    pub fn slug(&mut self, name: &'static str) -> Option<String> {
+        let slug = self.one(name)?;
+        if !is_slug(&slug) {
+            self.fault(name, ProblemCode::Invalid, "Lower-case letters, digits and `_`, beginning with a letter.");
+            return None;
+        }
+        Some(slug)
+    }
+
+    /// A number as it is stored; whether it is possible does not matter for finding it.
+    pub fn phone_number(&mut self, name: &'static str) -> Option<String> {
+        let number = self.one(name)?;
+        let digits = number.strip_prefix('+').unwrap_or_default();
+        let well_formed = (7..=15).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && !digits.starts_with('0');
+        if !well_formed {
+            self.fault(name, ProblemCode::Invalid, "A number in E.164 form with `+`, written %2B in an address.");
+            return None;
+        }
+        Some(number)
     }
 
     /// Any number of values, each under the same name.

@@ -70,6 +70,11 @@ impl SettingsReader {
         self.problems.push(SettingsProblem { key, problem: problem.into() });
     }
 
+    /// Notes a problem with this table itself.
+    pub(crate) fn problem_here(&mut self, problem: impl Into<String>) {
+        self.problems.push(SettingsProblem { key: self.prefix.clone(), problem: problem.into() });
+    }
+
     /// Is there such a key, and has it not been read yet?
     pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
@@ -164,6 +169,13 @@ impl SettingsReader {
         }
         self.problem(key, format!("must be one of {}", words.join(", ")));
         default
+    }
+
+    /// One of the values of an enum, or the default.
+    pub fn word_or<T: Copy>(&mut self, key: &str, default: T, values: &[T], word: impl Fn(T) -> &'static str) -> T {
+        let words: Vec<&str> = values.iter().map(|value| word(*value)).collect();
+        let chosen = self.choice(key, &words, word(default));
+        values.iter().copied().find(|value| word(*value) == chosen).unwrap_or(default)
     }
 
     /// A whole number within a range, or the default.
@@ -272,6 +284,17 @@ impl SettingsReader {
         let value = self.table.remove(key)?;
         let value = self.untexted(key, value, |_| true);
         self.read_table(key, value, read)
+    }
+
+    /// A table below this one, read as an empty one if it is not there.
+    pub(crate) fn section<T>(&mut self, key: &str, mut read: impl FnMut(&mut Self) -> T) -> T {
+        let absent = Self::at(toml::Table::new(), self.full_key(key), self.texts.clone());
+        self.table(key, &mut read).unwrap_or_else(|| read(&mut { absent }))
+    }
+
+    /// Is the key there, with a list that has nothing in it?
+    pub(crate) fn is_empty_list(&self, key: &str) -> bool {
+        self.table.get(key).and_then(Value::as_array).is_some_and(Vec::is_empty)
     }
 
     /// A list of tables; empty if it is not there.

@@ -1,0 +1,53 @@
+//! `[server]`: where the gateway listens, how it is reached, and its root secret.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::words;
+use crate::{secrets::is_root_secret, settings::SettingsReader};
+
+/// `[server]`
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// API, console, health, metrics.
+    pub listen: SocketAddr,
+    /// A listener that serves only `/callbacks` and `/healthz`.
+    pub callback_listen: Option<SocketAddr>,
+    /// How carriers reach `/callbacks`. Its path has no trailing slash, save for the lone one that every URL has.
+    pub public_url: Option<Url>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// 32 bytes in base64 each; the first one is used, all are accepted. Empty: `data/secret.key`.
+    pub secret_key: Vec<SecretString>,
+}
+
+impl Server {
+    pub(super) fn read(reader: &mut SettingsReader) -> Self {
+        let address = "an address and a port, such as 127.0.0.1:8080";
+        let listen = reader.optional_parsed("listen", address);
+        let callback_listen = reader.optional_parsed("callback_listen", address);
+        let mut public_url = reader.optional_url("public_url");
+        if let Some(url) = &mut public_url {
+            let path = url.path().trim_end_matches('/').to_owned();
+            url.set_path(&path);
+        }
+        let secret_key = reader.secrets("secret_key");
+        if !secret_key.iter().all(|key| is_root_secret(key.expose_secret())) {
+            reader.problem("secret_key", "must be 32 bytes in base64 (openssl rand -base64 32), or a list of such");
+        }
+        let server = Self {
+            listen: listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
+            callback_listen,
+            public_url,
+            trusted_proxies: words::networks(reader, "trusted_proxies"),
+            secret_key,
+        };
+        if server.callback_listen == Some(server.listen) && server.listen.port() != 0 {
+            reader.problem("callback_listen", "must differ from listen; leave it out to serve /callbacks there too");
+        }
+        server
+    }
+}

@@ -8,6 +8,6 @@ pub mod keys;
 pub mod private_file;
 pub mod providers;
 pub mod routing;
-pub mod server;
 pub mod secrets;
+pub mod server;
 pub mod settings;

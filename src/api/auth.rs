@@ -123,7 +123,9 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_known_key_nothing_is_open() {
-        for header in ["", "Bearer", "Bearer ", "Bearer sgw_live_wrong", "Basic shop-key", "shop-key", "Bearer shop-key x"] {
+        for header in
+            ["", "Bearer", "Bearer ", "Bearer sgw_live_wrong", "Basic shop-key", "shop-key", "Bearer shop-key x"]
+        {
             assert_eq!(refused::<MayRead>(header).await, Some(401), "{header:?}");
         }
         assert_eq!(refused::<MayRead>("bearer  shop-key").await, None);

@@ -92,7 +92,7 @@ fn finish(mut response: Response, id: RequestId) -> Response {
     response
 }
 
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

@@ -33,8 +33,8 @@ pub mod nxcloud_did;
 pub mod onsms_voice;
 pub mod sandbox;
 
-pub use crate::settings::{self, SettingsProblem};
 pub use crate::domain::template::BoundTemplate;
+pub use crate::settings::{self, SettingsProblem};
 pub use error::{ProviderError, ProviderErrorKind};
 
 /// Every driver: the word that configuration uses, and how one is built from its settings.

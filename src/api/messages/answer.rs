@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::{
-    Timestamp,
     content::{Channel, TemplateUse},
     error_code::{ErrorCategory, ErrorCode},
     ids::{BatchId, EventId, MessageId},
@@ -78,15 +78,15 @@ pub struct Message {
     /// Was sent with a test key.
     pub test: bool,
     /// Not before this time.
-    pub send_at: Option<Timestamp>,
+    pub send_at: Option<DateTime<Utc>>,
     /// Not after this time.
-    pub expires_at: Timestamp,
+    pub expires_at: DateTime<Utc>,
     /// When it was accepted.
-    pub created_at: Timestamp,
+    pub created_at: DateTime<Utc>,
     /// When a provider took it.
-    pub sent_at: Option<Timestamp>,
+    pub sent_at: Option<DateTime<Utc>>,
     /// When it became final.
-    pub completed_at: Option<Timestamp>,
+    pub completed_at: Option<DateTime<Utc>>,
 }
 
 /// One hand-over to one provider.
@@ -108,7 +108,7 @@ pub struct Attempt {
     /// Why it went wrong.
     pub error: Option<MessageError>,
     /// When it began.
-    pub started_at: Timestamp,
+    pub started_at: DateTime<Utc>,
 }
 
 /// Why a message is `undelivered`, `failed`, `expired` or `unknown`.
@@ -161,10 +161,17 @@ pub struct TimelineEntry {
     pub id: EventId,
     /// What happened. More kinds may be added.
     #[serde(rename = "type")]
-    #[schema(examples("created", "attempt.started", "attempt.sent", "failover", "report.applied", "webhook.delivered"))]
+    #[schema(examples(
+        "created",
+        "attempt.started",
+        "attempt.sent",
+        "failover",
+        "report.applied",
+        "webhook.delivered"
+    ))]
     pub kind: String,
     /// When.
-    pub timestamp: Timestamp,
+    pub timestamp: DateTime<Utc>,
     /// The message's status after it.
     pub status: MessageStatus,
     /// Which attempt it is about.

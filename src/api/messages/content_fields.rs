@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use url::Url;
 use utoipa::{
     PartialSchema, ToSchema,
@@ -14,10 +15,7 @@ use utoipa::{
 
 use crate::{
     api::{field_reader::FieldReader, problem::ProblemCode},
-    domain::{
-        Timestamp,
-        content::{Category, Channel, TemplateUse},
-    },
+    domain::content::{Category, Channel, TemplateUse},
 };
 
 /// Characters of a free text.
@@ -67,7 +65,7 @@ pub struct ContentFields {
     pub provider: Option<String>,
     /// Not before this time; at most 30 days ahead. Up to five minutes ago means now.
     #[schema(nullable = false)]
-    pub send_at: Option<Timestamp>,
+    pub send_at: Option<DateTime<Utc>>,
     /// Seconds, from `send_at` or now, in which the gateway may hand the message to a provider; then it is `expired`. Without
     /// it the template's own, else 600 for `otp` and 14400 for others.
     #[schema(minimum = 10, maximum = 259_200, nullable = false)]

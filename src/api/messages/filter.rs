@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn every_wrong_parameter_is_named() {
-        let query = "status=lost&channel=fax&to=0361234567&batch_id=msg_1&error_code=x&created_after=now&limit=0&page=2";
+        let query =
+            "status=lost&channel=fax&to=0361234567&batch_id=msg_1&error_code=x&created_after=now&limit=0&page=2";
         let Err(ApiError::Invalid(errors)) = MessageFilter::read(Query::parse(query), &identity(Role::App)) else {
             panic!("has to be refused");
         };

@@ -21,7 +21,7 @@ pub struct Capabilities {
     pub reports: Reports,
     /// Does it push inbound messages?
     pub inbound: bool,
-    /// Can [`Provider::balance`] be asked?
+    /// Can it be asked how much money is left?
     pub balance: bool,
     /// Does it give back our call reference and the recipient in reports? Then that pair names the attempt.
     pub echoes_reference: bool,

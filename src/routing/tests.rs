@@ -1,230 +1,17 @@
 //! One row for each rule of routing.
 
-use std::{collections::BTreeMap, time::Duration};
-
 use super::*;
-use crate::{
-    config::{
-        App, Database, Dispatch, Limits, LogFormat, OptOut, PrefixVelocity, ProviderSection, RateRule, Retention, Role,
-        RouteStep, Server, Telemetry,
-    },
-    domain::{
-        capabilities::{ContentRule, Reports},
-        content::TemplateUse,
-        life::Step,
-        template::{Binding, Param},
-    },
-};
+use crate::domain::{life::Step, template::Binding};
 
-fn config(routes: Vec<Route>) -> Config {
-    let mut config = Config {
-        server: Server {
-            listen: ([127, 0, 0, 1], 8080).into(),
-            callback_listen: None,
-            public_url: None,
-            trusted_proxies: vec![],
-            secret_key: vec![],
-        },
-        database: Database { url: None, data_dir: "data".into(), max_connections: 16, allow_unsafe_durability: false },
-        dispatch: Dispatch { lease: Duration::from_secs(30), max_attempts: 4, hold_on_start: false },
-        retention: Retention { messages_days: 90 },
-        opt_out: OptOut { stop: vec![], start: vec![] },
-        limits: Limits {
-            otp_per_number: RateRule { count: 5, per: Duration::from_secs(600) },
-            prefix_velocity: PrefixVelocity::Off,
-            max_segments: 10,
-        },
-        telemetry: Telemetry { log_format: LogFormat::Json, otlp_endpoint: None },
-        providers: BTreeMap::new(),
-        templates: BTreeMap::new(),
-        routes,
-        apps: BTreeMap::from([("shop".to_owned(), app(None)), ("fallback".to_owned(), app(Some("last")))]),
-    };
-    for (name, from, senders, countries) in [
-        ("sandbox", None, &[][..], None),
-        ("nx", Some("8615088888888"), &["8615099999999", "ACME"][..], None),
-        ("nx_cn", Some("8615088888888"), &[][..], Some("CN")),
-        ("huawei", Some("isms1"), &[][..], None),
-        ("voice", None, &[][..], None),
-    ] {
-        config.providers.insert(name.to_owned(), section(from, senders, countries));
-    }
-    config
-}
+mod setup;
 
-fn app(default_route: Option<&str>) -> App {
-    App {
-        role: Role::App,
-        keys: vec![],
-        test_keys: vec![],
-        webhook_url: None,
-        webhook_secret: vec![],
-        webhook_events: vec![],
-        callback_hosts: vec![],
-        inbound_numbers: vec![],
-        default_route: default_route.map(Into::into),
-        rate_per_second: None,
-        daily_limit: None,
-        countries: None,
-        routes: None,
-        providers: None,
-        templates: None,
-        senders: None,
-        max_segments: None,
-    }
-}
+use setup::{Asked, binding, config, otp, route, section, text};
 
-fn section(from: Option<&str>, senders: &[&str], country: Option<&str>) -> ProviderSection {
-    ProviderSection {
-        driver: "any".into(),
-        from: from.map(Into::into),
-        senders: senders.iter().map(|&sender| sender.into()).collect(),
-        countries: country.map(|country| vec![country.into()]),
-        daily_limit: None,
-        balance_alarm: None,
-        callback_token: vec![],
-        callback_allow: vec![],
-        rate_per_second: None,
-        max_in_flight: 32,
-        timeout: Duration::from_secs(10),
-        report_window: None,
-        settings: toml::Table::new(),
-    }
-}
+/// The providers of a plan, or why there is none.
+type Through = Result<&'static [&'static str], ErrorCode>;
 
-fn capabilities(channel: Channel, content: ContentRule) -> Capabilities {
-    Capabilities {
-        channel,
-        content,
-        max_text_characters: None,
-        max_recipients_per_call: 1,
-        max_call_bytes: 65_536,
-        reports: Reports::Push,
-        inbound: false,
-        balance: false,
-        echoes_reference: false,
-        report_url_per_call: false,
-        heuristic_match: false,
-        countries: None,
-        test_numbers: false,
-        breaker_exempt: false,
-        registrations: vec![],
-        clock_tolerance: None,
-    }
-}
-
-fn drivers() -> BTreeMap<&'static str, Capabilities> {
-    let nx = Capabilities { max_text_characters: Some(100), ..capabilities(Channel::Sms, ContentRule::Text) };
-    let voice = capabilities(Channel::Voice, ContentRule::Digits { max: 6 });
-    BTreeMap::from([
-        ("sandbox", Capabilities { test_numbers: true, ..capabilities(Channel::Sms, ContentRule::Text) }),
-        ("nx", nx.clone()),
-        ("nx_cn", nx),
-        ("huawei", capabilities(Channel::Sms, ContentRule::BoundTemplate)),
-        ("voice", Capabilities { countries: Some(vec!["VN".into()]), ..voice }),
-    ])
-}
-
-fn step(provider: &str) -> RouteStep {
-    RouteStep { provider: provider.into(), from: None, after_seconds: None }
-}
-
-fn route(name: &str, matches: RouteMatch, providers: &[&str]) -> Route {
-    Route {
-        name: name.into(),
-        priority: 100,
-        matches,
-        steps: providers.iter().map(|provider| step(provider)).collect(),
-        failover: Failover::OnUndelivered,
-        on_unknown: OnUnknown::Resend,
-    }
-}
-
-/// A message with everything it may be asked with; each test changes what it is about.
-struct Asked {
-    app: &'static str,
-    test: bool,
-    to: &'static str,
-    category: Category,
-    channel: Option<Channel>,
-    from: Option<&'static str>,
-    route: Option<&'static str>,
-    provider: Option<&'static str>,
-    content: Content,
-    template: Option<Template>,
-}
-
-impl Default for Asked {
-    fn default() -> Self {
-        Self {
-            app: "shop",
-            test: false,
-            to: "+84901234567",
-            category: Category::Transactional,
-            channel: None,
-            from: None,
-            route: None,
-            provider: None,
-            content: Content { text: Some("123456".into()), template: None },
-            template: None,
-        }
-    }
-}
-
-impl Asked {
-    fn decide(&self, config: &Config) -> Result<Decision, NoPlan> {
-        let (drivers, to) = (drivers(), PhoneNumber::parse(self.to).unwrap());
-        let country = to.country();
-        let request = RouteRequest {
-            app: self.app,
-            test: self.test,
-            to: &to,
-            country: country.as_deref(),
-            category: self.category,
-            channel: self.channel,
-            from: self.from,
-            route: self.route,
-            provider: self.provider,
-            content: &self.content,
-            template: self.template.as_ref(),
-        };
-        decide(&request, config, &|name| drivers.get(name))
-    }
-
-    fn route(&self, config: &Config) -> Result<Option<String>, ErrorCode> {
-        self.decide(config).map(|decision| decision.plan.route).map_err(|none| none.code)
-    }
-
-    /// The providers of the plan, when the one route has these.
-    fn through(&self, providers: &[&str]) -> Result<Vec<String>, ErrorCode> {
-        let decision = self.decide(&config(vec![route("only", RouteMatch::default(), providers)]));
-        let names = |plan: Plan| plan.steps.into_iter().map(|step| step.provider).collect();
-        decision.map(|decision| names(decision.plan)).map_err(|none| none.code)
-    }
-}
-
-fn text(text: &str) -> Content {
-    Content { text: Some(text.into()), template: None }
-}
-
-fn otp(text: Option<&str>, bindings: &[(&str, Binding)]) -> (Content, Option<Template>) {
-    let params = BTreeMap::from([("code".to_owned(), "4711".to_owned()), ("name".to_owned(), "Ann".to_owned())]);
-    let template = Template {
-        text: text.map(Into::into),
-        category: Category::Otp,
-        validity_period: None,
-        params: ["code", "name"].map(|name| Param::new(name.into(), None, None).unwrap()).into(),
-        bindings: bindings.iter().map(|(provider, binding)| ((*provider).into(), binding.clone())).collect(),
-    };
-    let rendered = template.render(&params).unwrap();
-    let used = TemplateUse { name: "otp".into(), params };
-    (Content { text: rendered, template: Some(used) }, Some(template))
-}
-
-fn binding(template_id: Option<&str>, params: &[&str], from: Option<&str>) -> Binding {
-    let params = params.iter().map(|&name| name.into()).collect();
-    Binding { template_id: template_id.map(Into::into), params, signature: None, from: from.map(Into::into) }
-}
+/// How providers get a template.
+type Bindings = Vec<(&'static str, Binding)>;
 
 #[test]
 fn a_route_matches_when_all_its_conditions_hold() {
@@ -299,7 +86,7 @@ fn a_route_whose_steps_cannot_carry_it_is_not_replaced_by_the_next_route() {
 fn steps_that_cannot_carry_the_message_are_passed_over() {
     let all = ["nx", "nx_cn", "huawei", "voice"];
     let long = "a".repeat(101);
-    let cases: Vec<(&str, Asked, Result<&[&str], ErrorCode>)> = vec![
+    let cases: Vec<(&str, Asked, Through)> = vec![
         ("digits to Vietnam", Asked::default(), Ok(&["nx", "voice"])),
         ("digits to China", Asked { to: "+8615512345678", ..Asked::default() }, Ok(&["nx", "nx_cn"])),
         ("digits to no country", Asked { to: "+80012345678", ..Asked::default() }, Ok(&["nx"])),
@@ -325,7 +112,7 @@ fn steps_that_cannot_carry_the_message_are_passed_over() {
 fn templates_go_where_they_are_bound_or_can_be_written_out() {
     let all = ["nx", "huawei", "voice"];
     let (t, code) = (Some("t1"), &["code"][..]);
-    let cases: Vec<(&str, Option<&str>, Vec<(&str, Binding)>, Result<&[&str], ErrorCode>)> = vec![
+    let cases: Vec<(&str, Option<&str>, Bindings, Through)> = vec![
         ("a text, no binding", Some("Code {{code}}"), vec![], Ok(&["nx"])),
         ("a text of digits", Some("{{code}}"), vec![], Ok(&["nx", "voice"])),
         ("bound, with a text", Some("Code {{code}}"), vec![("huawei", binding(t, code, None))], Ok(&["nx", "huawei"])),

@@ -128,7 +128,7 @@ impl<'v, 'p> FieldReader<'v, 'p> {
         value
     }
 
-    /// An object of strings: so many entries, names and values of at most so many characters.
+    /// An object of strings: so many entries, names and values of at most so many characters. Nothing if one of them is wrong.
     pub fn string_map(
         &mut self,
         name: &'static str,
@@ -145,7 +145,8 @@ impl<'v, 'p> FieldReader<'v, 'p> {
             return None;
         }
         let mut map = BTreeMap::new();
-        for (key, value) in inner.fields {
+        let fields = inner.fields;
+        for (key, value) in fields {
             if key.chars().count() > name_length {
                 inner.fault(key, ProblemCode::TooLong, format!("A name has at most {name_length} characters."));
             } else if let Some(text) = value.as_str() {
@@ -156,7 +157,8 @@ impl<'v, 'p> FieldReader<'v, 'p> {
                 inner.fault(key, ProblemCode::Invalid, "A string is expected.");
             }
         }
-        Some(map)
+        // Half a map is worse than none: what is missing in it would be complained about once more.
+        (map.len() == fields.len()).then_some(map)
     }
 
     /// An object with fields of its own. Its reader has to be finished too.

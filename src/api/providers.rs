@@ -291,7 +291,7 @@ mod tests {
     async fn every_provider_is_listed_and_one_nobody_spoke_of_is_up() {
         let (_, body) = get(&state(), "ops-key", "/v1/providers").await;
         let names: Vec<_> = body["data"].as_array().unwrap().iter().map(|provider| &provider["name"]).collect();
-        assert_eq!(names, ["huawei", "nxcloud", "sandbox", "sandbox_backup"]);
+        assert_eq!(names, ["huawei", "nxcloud", "sandbox"]);
         assert!(body["data"].as_array().unwrap().iter().all(|provider| provider["health"]["status"] == "up"));
     }
 

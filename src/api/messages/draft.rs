@@ -256,3 +256,6 @@ fn sentence(text: &str) -> String {
     let first: String = characters.next().map(|first| first.to_uppercase().collect()).unwrap_or_default();
     format!("{first}{}.", characters.as_str())
 }
+
+#[cfg(test)]
+mod tests;

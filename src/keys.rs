@@ -95,7 +95,7 @@ pub fn first_start_keys(data_dir: &Path, rng: &mut impl CryptoRng) -> io::Result
     let keys: toml::Table = text.parse().map_err(|_| unreadable(&path, "is not TOML"))?;
     let key = |name: &'static str| match keys.get(name).and_then(toml::Value::as_str) {
         Some(key) if key.starts_with(LIVE) => Ok(SecretString::from(key)),
-        Some(_) | None => Err(unreadable(&path, &format!("has no key for {name}"))),
+        Some(_) | None => Err(unreadable(&path, format!("has no key for {name}"))),
     };
     Ok(FirstKeys { demo: key("demo")?, operator: key("operator")?, origin })
 }

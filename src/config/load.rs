@@ -52,6 +52,11 @@ impl ConfigErrors {
     }
 }
 
+/// The variables of this process. One that is not Unicode cannot be ours and is left out.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// Reads and validates the configuration.
 ///
 /// The file is `path`, else what `SMS_GATEWAY_CONFIG` names, else `gateway.toml` in the working directory if there is one. A

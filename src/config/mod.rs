@@ -30,7 +30,7 @@ pub use apps::{App, InvalidKeyHash, KeyHash, Role, WEBHOOK_EVENTS};
 pub use database::Database;
 pub use dispatch::Dispatch;
 pub use limits::{InvalidRateRule, Limits, PrefixVelocity, RateRule};
-pub use load::{ConfigErrors, ConfigProblem, check, load};
+pub use load::{ConfigErrors, ConfigProblem, check, environment, load};
 pub use opt_out::OptOut;
 pub use providers::{ProviderSection, SANDBOX};
 pub use reload::{Reloaded, reload};
@@ -79,9 +79,9 @@ impl Config {
             opt_out: root.section("opt_out", OptOut::read),
             limits: root.section("limits", Limits::read),
             telemetry: root.section("telemetry", Telemetry::read),
-            providers: named(root, "providers", |name, reader| ProviderSection::read(name, reader)),
+            providers: named(root, "providers", ProviderSection::read),
             templates: named(root, "templates", |_, reader| templates::read(reader)),
-            routes: named(root, "routes", |name, reader| Route::read(name, reader)).into_values().collect(),
+            routes: named(root, "routes", Route::read).into_values().collect(),
             apps: named(root, "apps", |_, reader| App::read(reader)),
             first_start: false,
         };

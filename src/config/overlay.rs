@@ -17,18 +17,17 @@ pub(super) fn lay_over(
     table: &mut Table,
     environment: impl Iterator<Item = (String, String)>,
 ) -> (BTreeSet<String>, Vec<ConfigProblem>) {
-    let mut variables: Vec<(String, String)> = environment
+    let mut variables: Vec<(String, bool, String)> = environment
         .filter(|(_, value)| !value.is_empty())
         .filter_map(|(name, value)| match name.as_str() {
-            // With a variable of its own name present, that one wins: it sorts behind this one.
-            "DATABASE_URL" => Some(("DATABASE__URL".to_owned(), value)),
-            other => other.strip_prefix(PREFIX).map(|path| (format!("{path}~"), value)),
+            "DATABASE_URL" => Some(("database__url".to_owned(), false, value)),
+            other => other.strip_prefix(PREFIX).map(|path| (path.to_lowercase(), true, value)),
         })
         .collect();
+    // A table before what lies in it, and DATABASE_URL before our own name for it, which therefore wins.
     variables.sort();
     let (mut keys, mut problems) = (BTreeSet::new(), Vec::new());
-    for (path, value) in variables {
-        let path = path.trim_end_matches('~').to_lowercase();
+    for (path, _, value) in variables {
         let parts: Vec<&str> = path.split("__").collect();
         match set(table, &parts, value) {
             Ok(key) => {

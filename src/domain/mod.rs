@@ -8,6 +8,7 @@ pub mod content;
 pub mod error_code;
 pub mod ids;
 pub mod life;
+pub mod message;
 pub mod phone_number;
 pub mod report;
 pub mod segments;

@@ -1,9 +1,11 @@
 //! What carriers tell us after the call: delivery reports and inbound messages, in neutral words.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Timestamp, verdict::Verdict};
 
 /// How a report names the attempt that it is about. A driver fills in what the provider gave; the engine matches.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ReportTarget {
     /// The provider's own id of the message.
     pub provider_message_id: Option<String>,
@@ -13,12 +15,13 @@ pub struct ReportTarget {
     pub recipient: Option<String>,
     /// The sender, where the report names it, as the provider writes it.
     pub sender: Option<String>,
-    /// The text, where the report repeats it.
+    /// The text, where the report repeats it. Never stored.
+    #[serde(skip)]
     pub text: Option<String>,
 }
 
 /// One delivery report about one part of one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Which attempt.
     pub target: ReportTarget,

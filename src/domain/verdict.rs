@@ -1,9 +1,12 @@
 //! What a provider's code means: one row of a driver's code table, in neutral words.
 
+use serde::{Deserialize, Serialize};
+
 use super::error_code::{ErrorCategory, ErrorCode};
 
 /// What a code says about the attempt that it answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NeutralStatus {
     /// Taken, nothing final yet.
     Sent,
@@ -20,7 +23,8 @@ pub enum NeutralStatus {
 }
 
 /// May the route go on to its next step after this code?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FailoverAllowed {
     /// Never: the next provider would meet the same fault, or the recipient said no.
     No,
@@ -31,7 +35,8 @@ pub enum FailoverAllowed {
 }
 
 /// Where the fault lies. Only `Account` and `Provider` count for the provider's breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// This message's own content or parameters.
     Message,
@@ -54,7 +59,7 @@ pub enum Scope {
 }
 
 /// One row of a code table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Verdict {
     /// The attempt's status after this code.
     pub status: NeutralStatus,

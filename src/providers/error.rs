@@ -2,7 +2,23 @@
 
 use std::time::Duration;
 
-use crate::domain::verdict::Verdict;
+use super::codes::{Entry, Stage, shared};
+use crate::domain::{
+    error_code::ErrorCode,
+    verdict::{FailoverAllowed, NeutralStatus, Scope, Verdict},
+};
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+const NOTHING_SENT: Verdict = Verdict {
+    status: NeutralStatus::Failed,
+    error: None,
+    category: None,
+    retryable: false,
+    failover: FailoverAllowed::No,
+    retry_here: false,
+    scope: Scope::None,
+};
 
 /// What kind of failure; each has one row of its own in the code tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,27 +47,84 @@ pub struct ProviderError {
     pub retry_after: Option<Duration>,
     /// What lies beneath, for the log. Never holds a body, a number or a secret.
     #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    pub source: Option<Source>,
 }
 
 impl ProviderError {
+    /// Nothing was written: the name, the connection or TLS failed.
+    pub fn not_connected(source: impl Into<Source>) -> Self {
+        Self::shared(ProviderErrorKind::NotConnected, "connect_error").with_source(source)
+    }
+
+    /// The request was written and no whole answer came back.
+    pub fn outcome_unknown(source: impl Into<Source>) -> Self {
+        Self::shared(ProviderErrorKind::OutcomeUnknown, "timeout_or_reset_after_write").with_source(source)
+    }
+
+    /// An answer of success that cannot be read: it may have been taken.
+    pub fn unreadable(source: impl Into<Source>) -> Self {
+        Self::shared(ProviderErrorKind::OutcomeUnknown, "unparseable_2xx").with_source(source)
+    }
+
+    /// A clear answer about the whole call, by its row of a code table. A row that leaves the outcome open makes an unknown one.
+    pub fn refused(entry: Entry<'_>, provider_code: impl Into<String>) -> Self {
+        let kind = match entry.verdict.status {
+            NeutralStatus::Unknown => ProviderErrorKind::OutcomeUnknown,
+            NeutralStatus::Sent
+            | NeutralStatus::Delivered
+            | NeutralStatus::Undelivered
+            | NeutralStatus::Failed
+            | NeutralStatus::Expired => ProviderErrorKind::Refused,
+        };
+        Self {
+            kind,
+            verdict: entry.verdict,
+            provider_code: Some(provider_code.into()),
+            retry_after: None,
+            source: None,
+        }
+    }
+
+    /// The driver cannot write this message at all; nothing was sent. Routing leaves such steps out, so this is the last guard.
+    pub fn content_unsupported() -> Self {
+        let error = ErrorCode::ContentUnsupported;
+        let verdict = Verdict {
+            error: Some(error),
+            category: Some(error.category()),
+            failover: FailoverAllowed::Yes,
+            scope: Scope::Message,
+            ..NOTHING_SENT
+        };
+        Self { kind: ProviderErrorKind::Refused, verdict, provider_code: None, retry_after: None, source: None }
+    }
+
     /// The driver has no such call.
     pub fn unsupported() -> Self {
-        use crate::domain::verdict::{FailoverAllowed, NeutralStatus, Scope};
         Self {
             kind: ProviderErrorKind::Unsupported,
-            verdict: Verdict {
-                status: NeutralStatus::Failed,
-                error: None,
-                category: None,
-                retryable: false,
-                failover: FailoverAllowed::No,
-                retry_here: false,
-                scope: Scope::None,
-            },
+            verdict: NOTHING_SENT,
             provider_code: None,
             retry_after: None,
             source: None,
         }
+    }
+
+    /// The same, not to be tried again before so long.
+    #[must_use]
+    pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+        self.retry_after = retry_after;
+        self
+    }
+
+    /// The same, with what lies beneath.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    fn shared(kind: ProviderErrorKind, code: &str) -> Self {
+        let verdict = shared(Stage::SendResponse, code).verdict;
+        Self { kind, verdict, provider_code: Some(code.to_owned()), retry_after: None, source: None }
     }
 }

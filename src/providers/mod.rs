@@ -25,8 +25,12 @@ use crate::{
 };
 
 pub mod codes;
+#[cfg(test)]
+mod conformance;
 pub mod error;
 pub mod http;
+#[cfg(test)]
+mod scripted_server;
 
 pub mod huawei_sms;
 pub mod nxcloud_did;
@@ -48,6 +52,10 @@ pub const DRIVERS: &[(&str, BuildDriver)] = &[
 /// Builds a driver from its part of the configuration.
 pub type BuildDriver = fn(Setup) -> Result<Arc<dyn Provider>, Vec<SettingsProblem>>;
 
+/// Where a driver that runs inside the process hands in what others push over HTTP: the provider's name, and the events of one
+/// push. They are settled exactly as a callback's.
+pub type Feed = tokio::sync::mpsc::Sender<(String, Vec<CallbackEvent>)>;
+
 /// What a driver is built from.
 #[derive(Clone)]
 pub struct Setup {
@@ -55,12 +63,16 @@ pub struct Setup {
     pub name: String,
     /// The default sender.
     pub from: Option<String>,
+    /// Other senders that a call may name.
+    pub senders: Vec<String>,
     /// How long one call may take.
     pub timeout: Duration,
     /// The driver's own keys: what is left of the section once the keys common to all providers are taken out.
     pub settings: toml::Table,
     /// Signing time comes from here.
     pub clock: Clock,
+    /// For drivers that run inside the process; none where nobody listens.
+    pub feed: Option<Feed>,
 }
 
 impl fmt::Debug for Setup {
@@ -121,6 +133,8 @@ pub struct Call {
 pub struct Submission {
     /// The attempt that this call is recorded under.
     pub attempt_id: AttemptId,
+    /// Which attempt of its message this is, from 1, over all steps.
+    pub attempt_number: u16,
     /// For whom.
     pub to: PhoneNumber,
     /// The text as rendered, where there is one.
@@ -130,13 +144,16 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// About how many bytes it adds to a call; what [`Capabilities::max_call_bytes`] is compared with.
+    /// About how many bytes it adds to a call; what [`Capabilities::max_call_bytes`] is compared with. A provider that has the
+    /// template registered gets the values and never the text.
     pub fn weight(&self) -> usize {
-        let binding = self.binding.as_ref().map_or(0, |bound| {
+        let text = self.text.as_ref().map_or(0, String::len);
+        let content = self.binding.as_ref().map_or(text, |bound| {
             let params: usize = bound.params.iter().map(|param| param.len() + 4).sum();
-            params + bound.template_id.as_ref().map_or(0, String::len) + bound.signature.as_ref().map_or(0, String::len)
+            let content = bound.template_id.as_ref().map_or(text, String::len);
+            params + content + bound.signature.as_ref().map_or(0, String::len)
         });
-        64 + self.to.as_str().len() + self.text.as_ref().map_or(0, String::len) + binding
+        64 + self.to.as_str().len() + content
     }
 }
 

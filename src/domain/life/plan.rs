@@ -1,8 +1,8 @@
-//! The life of a message: the pure state machine behind every change of status.
+//! What is decided about a message when it is accepted: the steps, and when to go on.
 
 use serde::{Deserialize, Serialize};
 
-use super::content::text_enum;
+use crate::domain::content::{Channel, text_enum};
 
 /// When a route goes on to its next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
@@ -53,7 +53,7 @@ pub struct Step {
     /// Which provider.
     pub provider: String,
     /// The channel it sends on.
-    pub channel: super::content::Channel,
+    pub channel: Channel,
     /// The sender that the request or the route's step names; none: the binding's, else the provider's at the time of the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,

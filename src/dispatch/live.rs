@@ -1,0 +1,120 @@
+//! What a reload of the configuration replaces: the configuration itself and the providers built from it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::breaker::Breaker;
+use crate::{
+    config::{Config, ProviderSection},
+    domain::{
+        capabilities::{Capabilities, Reports},
+        life::EvidenceRule,
+    },
+    providers::Provider,
+};
+
+/// The configuration and what was built from it.
+#[derive(Debug)]
+pub struct Live {
+    /// As validated.
+    pub config: Arc<Config>,
+    /// The providers by name.
+    pub providers: BTreeMap<String, Arc<LiveProvider>>,
+}
+
+/// A provider with everything that wraps it.
+#[derive(Debug)]
+pub struct LiveProvider {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its part of the configuration.
+    pub section: ProviderSection,
+    /// The driver.
+    pub driver: Arc<dyn Provider>,
+    /// Says when not to call.
+    pub breaker: Breaker,
+    /// An operator paused it.
+    pub paused: AtomicBool,
+    /// Calls at once.
+    pub in_flight: Arc<Semaphore>,
+    /// Something may be due for it.
+    pub wake: Notify,
+}
+
+/// Huawei makes its own last report at 72 h; a little more is left for its way.
+const REPORT_WINDOW: Duration = Duration::from_secs(76 * 3600);
+
+impl LiveProvider {
+    /// Wraps a driver.
+    pub fn new(name: String, section: ProviderSection, driver: Arc<dyn Provider>) -> Self {
+        let breaker = Breaker::new(driver.capabilities().breaker_exempt);
+        let in_flight = Arc::new(Semaphore::new(section.max_in_flight));
+        Self { name, section, driver, breaker, paused: AtomicBool::new(false), in_flight, wake: Notify::new() }
+    }
+
+    /// What the driver can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        self.driver.capabilities()
+    }
+
+    /// Whether and how long evidence about its attempts may come.
+    pub fn evidence(&self) -> EvidenceRule {
+        let capabilities = self.capabilities();
+        let (window, first_poll) = match capabilities.reports {
+            Reports::Poll { first, window } => (self.section.report_window.unwrap_or(window), Some(first)),
+            Reports::Push | Reports::None => (self.section.report_window.unwrap_or(REPORT_WINDOW), None),
+        };
+        EvidenceRule { window, first_poll, without_id: capabilities.echoes_reference || capabilities.heuristic_match }
+    }
+
+    /// Why no call may be made now, if so.
+    pub fn unavailable(&self) -> Option<&'static str> {
+        if self.paused.load(Ordering::Relaxed) {
+            Some("the provider is paused")
+        } else if self.breaker.is_open() {
+            Some("the provider's breaker is open")
+        } else {
+            None
+        }
+    }
+}
+
+impl Live {
+    /// What a provider can do, by its name.
+    pub fn capabilities(&self, provider: &str) -> Option<&Capabilities> {
+        self.providers.get(provider).map(|provider| provider.capabilities())
+    }
+
+    /// Wakes the provider's line: something may be due.
+    pub fn wake(&self, provider: &str) {
+        if let Some(provider) = self.providers.get(provider) {
+            provider.wake.notify_one();
+        }
+    }
+
+    /// Whether and how long evidence may come about attempts with a provider that may no longer be configured.
+    pub fn evidence(&self, provider: &str) -> EvidenceRule {
+        self.providers.get(provider).map_or(
+            EvidenceRule { window: REPORT_WINDOW, first_poll: None, without_id: true },
+            |provider| provider.evidence(),
+        )
+    }
+
+    /// The app that owns one of our numbers, written with or without `+`.
+    pub fn owner_of(&self, number: &str) -> Option<&str> {
+        let bare = number.trim_start_matches('+');
+        self.config
+            .apps
+            .iter()
+            .find(|(_, app)| app.inbound_numbers.iter().any(|own| own.trim_start_matches('+') == bare))
+            .map(|(name, _)| name.as_str())
+    }
+}

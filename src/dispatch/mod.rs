@@ -1,0 +1,178 @@
+//! The engine: from an accepted message to its last report.
+//!
+//! | part | does |
+//! | --- | --- |
+//! | [`accept`] | stores what apps send, many requests in one commit |
+//! | [`line`] | one task for each provider: claims what is due, opens attempts, makes the calls |
+//! | [`record`] | writes down what came of the calls, many in one commit |
+//! | [`settle`] | takes in what carriers push, polls answer and the sandbox feeds |
+//! | [`sweep`] | what time brings: leases that ran out, validity, windows, polls, partitions |
+//!
+//! Every part loads messages under a row lock, lets one thing happen to each ([`crate::domain::life`]), and saves them in one
+//! transaction. No transaction is open while a provider is called. There is no leader: any number of processes do all of this
+//! on one database.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock::Clock,
+    providers::CallbackEvent,
+    secrets::Secrets,
+    store::{Db, StoreError},
+};
+
+pub mod accept;
+pub mod breaker;
+pub mod line;
+pub mod live;
+pub mod record;
+pub mod settle;
+pub mod sweep;
+
+pub use live::{Live, LiveProvider};
+
+/// How many units of work may wait for a writer before the gateway says that it is full.
+const QUEUE_LENGTH: usize = 4096;
+/// How many are written in one commit.
+const GROUP: usize = 500;
+/// Writers for each kind of work: one commits while the other one fills.
+const WRITERS: usize = 2;
+/// After a database failure, so long until the next try.
+const AFTER_FAILURE: Duration = Duration::from_millis(200);
+
+/// What all parts of the engine share.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    db: Db,
+    clock: Clock,
+    secrets: Arc<Secrets>,
+    live: ArcSwap<Live>,
+    accept: mpsc::Sender<accept::Request>,
+    record: mpsc::Sender<record::Entry>,
+    settle: mpsc::Sender<settle::Arrival>,
+    changed: Notify,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What the engine is built from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The database.
+    pub db: Db,
+    /// Business time.
+    pub clock: Clock,
+    /// Keys for content at rest and call references.
+    pub secrets: Arc<Secrets>,
+    /// Providers, routes, templates and apps, as they are now.
+    pub live: Live,
+    /// What drivers inside the process feed in.
+    pub feed: mpsc::Receiver<(String, Vec<CallbackEvent>)>,
+}
+
+/// Which half of the engine a process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Duties {
+    /// Takes requests of apps and pushes of carriers.
+    pub intake: bool,
+    /// Hands messages to providers.
+    pub dispatch: bool,
+}
+
+impl Engine {
+    /// Starts the engine's tasks.
+    pub fn start(parts: Parts, duties: Duties) -> Self {
+        let (accept, accept_queue) = mpsc::channel(QUEUE_LENGTH);
+        let (record, record_queue) = mpsc::channel(QUEUE_LENGTH);
+        let (settle, settle_queue) = mpsc::channel(QUEUE_LENGTH);
+        let engine = Self {
+            shared: Arc::new(Shared {
+                db: parts.db,
+                clock: parts.clock,
+                secrets: parts.secrets,
+                live: ArcSwap::from_pointee(parts.live),
+                accept,
+                record,
+                settle,
+                changed: Notify::new(),
+                stop: CancellationToken::new(),
+                tasks: TaskTracker::new(),
+            }),
+        };
+        if duties.intake {
+            accept::spawn(&engine, accept_queue);
+        }
+        settle::spawn(&engine, settle_queue, parts.feed);
+        record::spawn(&engine, record_queue);
+        if duties.dispatch {
+            line::spawn(&engine);
+            sweep::spawn(&engine);
+        }
+        engine
+    }
+
+    /// The database.
+    pub fn db(&self) -> &Db {
+        &self.shared.db
+    }
+
+    /// Business time.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// Keys for content at rest and call references.
+    pub fn secrets(&self) -> &Secrets {
+        &self.shared.secrets
+    }
+
+    /// Providers, routes, templates and apps, as they are now.
+    pub fn live(&self) -> Arc<Live> {
+        self.shared.live.load_full()
+    }
+
+    /// Puts a new configuration in place. Calls in flight end with the one that they began with.
+    pub fn replace(&self, live: Live) {
+        self.shared.live.store(Arc::new(live));
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Stops claiming, finishes what is in flight, and writes it down.
+    pub async fn drain(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.tasks.spawn(task);
+    }
+
+    /// Waits a little, or until the clock is put forward, the configuration changes, or the engine stops.
+    async fn pause(&self, length: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(length) => {}
+            () = self.shared.clock.moved() => {}
+            () = self.shared.changed.notified() => {}
+            () = self.shared.stop.cancelled() => {}
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.shared.stop.is_cancelled()
+    }
+}
+
+/// Logs a database failure once, where it is handled.
+fn log_failure(part: &'static str, error: &StoreError) {
+    tracing::error!(part, error = error as &dyn std::error::Error, "the database did not do it; it is tried again");
+}

@@ -1,0 +1,220 @@
+//! What the answer to a call does to a message: taken, refused, unclear; and the decision to retry or to go on.
+
+use std::time::Duration;
+
+use super::{Attempt, Cause, Changed, DecisionKind, Failover, Life, HandOver, fold::Ended};
+use crate::domain::{
+    Timestamp,
+    content::Category,
+    ids::{AttemptId, CallId},
+    status::AttemptStatus,
+    verdict::{FailoverAllowed, NeutralStatus, Verdict},
+};
+
+/// What came of one hand-over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// What it means.
+    pub verdict: Verdict,
+    /// The provider's code, verbatim.
+    pub provider_code: Option<String>,
+    /// The provider's id.
+    pub provider_message_id: Option<String>,
+    /// Into how many segments it was split.
+    pub segments: Option<u16>,
+    /// Not again before so long.
+    pub retry_after: Option<Duration>,
+    /// Nothing reached the provider at all: the try is not counted.
+    pub not_connected: bool,
+    /// The whole call was refused without naming a recipient: try again in a call of at most so many.
+    pub split_to: Option<u16>,
+}
+
+/// Whether and how long evidence about an attempt may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EvidenceRule {
+    /// For how long reports or polls may come.
+    pub window: Duration,
+    /// The first question, where the provider is asked.
+    pub first_poll: Option<Duration>,
+    /// A report can name the attempt even if the answer with its id was lost.
+    pub without_id: bool,
+}
+
+/// When to try the same provider again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryRule {
+    /// Answers marked to be tried again, per step.
+    pub max_attempts: u16,
+}
+
+/// A longer wait is not waited for while there is a next step.
+const LONGEST_WAIT_BEFORE_NEXT_STEP: Duration = Duration::from_secs(60);
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+impl Life {
+    /// Opens an attempt for the hand-over that waits. Returns its number, or none when nothing waits.
+    pub fn start_attempt(&mut self, id: AttemptId, call_id: CallId, sender: &str, now: Timestamp) -> Option<u16> {
+        let send = self.send.take()?;
+        let step = self.step(send.step)?.clone();
+        let number = self.next_number();
+        self.attempts.push(Attempt {
+            id,
+            number,
+            step: send.step,
+            provider: step.provider,
+            channel: step.channel,
+            sender: sender.to_owned(),
+            call_id,
+            status: AttemptStatus::Sending,
+            error: None,
+            provider_message_id: None,
+            started_at: now,
+            answered_at: None,
+            completed_at: None,
+            evidence_until: None,
+            next_poll_at: None,
+            polls: 0,
+            segments: None,
+            price: None,
+            parts_delivered: Vec::new(),
+            changed: Changed::New,
+        });
+        self.settle_status(now, Ended::ByAttempts);
+        Some(number)
+    }
+
+    /// Records the answer to an attempt. `tries` and `group_limit` are those of the hand-over that the attempt came from.
+    pub fn answered(
+        &mut self,
+        number: u16,
+        answer: &Answer,
+        came_from: HandOver,
+        evidence: EvidenceRule,
+        retry: RetryRule,
+        now: Timestamp,
+    ) {
+        let Some(index) = self.attempts.iter().position(|attempt| attempt.number == number) else { return };
+        let attempt = &mut self.attempts[index];
+        attempt.changed = changed(attempt.changed);
+        attempt.provider_message_id = answer.provider_message_id.clone().or(attempt.provider_message_id.take());
+        attempt.segments = answer.segments.or(attempt.segments);
+        attempt.answered_at = attempt.answered_at.or(Some(now));
+        if attempt.status != AttemptStatus::Sending {
+            // A report overtook the answer, or the lease ran out and the attempt is `unknown`. The id is worth keeping, since
+            // it lets a report find the attempt; the status is not the answer's to change any more.
+            self.settle_status(now, Ended::ByAttempts);
+            return;
+        }
+        match answer.verdict.status {
+            NeutralStatus::Sent => self.taken(index, evidence, now),
+            NeutralStatus::Failed => self.refused(index, answer, came_from, retry, now),
+            NeutralStatus::Unknown | NeutralStatus::Delivered | NeutralStatus::Undelivered | NeutralStatus::Expired => {
+                self.unclear(index, answer, evidence, now)
+            }
+        }
+        self.settle_status(now, Ended::ByAttempts);
+    }
+
+    fn taken(&mut self, index: usize, evidence: EvidenceRule, now: Timestamp) {
+        self.sent_at = self.sent_at.or(Some(now));
+        let attempt = &mut self.attempts[index];
+        attempt.status = AttemptStatus::Sent;
+        attempt.evidence_until = Some(now + evidence.window);
+        attempt.next_poll_at = evidence.first_poll.map(|wait| now + wait);
+    }
+
+    /// It may have been taken. Never handed over again for that alone.
+    fn unclear(&mut self, index: usize, answer: &Answer, evidence: EvidenceRule, now: Timestamp) {
+        let attempt = &mut self.attempts[index];
+        attempt.status = AttemptStatus::Unknown;
+        attempt.error = Cause::of(&answer.verdict, answer.provider_code.as_deref());
+        let can_be_found = evidence.without_id || attempt.provider_message_id.is_some();
+        attempt.evidence_until = can_be_found.then(|| now + evidence.window);
+        attempt.next_poll_at = attempt.provider_message_id.as_ref().and(evidence.first_poll).map(|wait| now + wait);
+    }
+
+    /// Certainly not taken: the same provider again, the next one, or the end.
+    fn refused(&mut self, index: usize, answer: &Answer, came_from: HandOver, retry: RetryRule, now: Timestamp) {
+        let attempt = &mut self.attempts[index];
+        attempt.status = AttemptStatus::Failed;
+        attempt.error = Cause::of(&answer.verdict, answer.provider_code.as_deref());
+        attempt.completed_at = Some(now);
+        let (number, step, provider) = (attempt.number, attempt.step, attempt.provider.clone());
+        if self.attempts.iter().any(|other| other.status == AttemptStatus::Delivered) {
+            return;
+        }
+        if let Some(limit) = answer.split_to {
+            let detail =
+                format!("the whole call was refused without naming a recipient; again in a call of at most {limit}");
+            self.decide(DecisionKind::RetryScheduled, Some(number), Some(provider), detail);
+            self.send = Some(HandOver { group_limit: Some(limit), due: now, ..came_from });
+            return;
+        }
+        let tries = if answer.not_connected { came_from.tries } else { came_from.tries.saturating_add(1) };
+        let wait = self.backoff(number, step).max(answer.retry_after.unwrap_or_default());
+        let next = self.next_step_after(step).filter(|_| self.may_go_on(answer.verdict.failover));
+        let again = (answer.verdict.retry_here || answer.not_connected)
+            && (answer.not_connected || tries < retry.max_attempts)
+            && !(wait > LONGEST_WAIT_BEFORE_NEXT_STEP && next.is_some());
+        if again {
+            let detail = format!("again in {} ms", wait.as_millis());
+            self.decide(DecisionKind::RetryScheduled, Some(number), Some(provider), detail);
+            self.send = Some(HandOver { due: now + wait, tries, ..came_from });
+        } else if let Some(next) = next {
+            self.go_on_to(next, Some(number), "the provider did not take it", now);
+        }
+    }
+
+    fn may_go_on(&self, allowed: FailoverAllowed) -> bool {
+        let by_code = match allowed {
+            FailoverAllowed::No => false,
+            FailoverAllowed::OtpOnly => self.category == Category::Otp,
+            FailoverAllowed::Yes => true,
+        };
+        by_code && self.plan.failover != Failover::Never
+    }
+
+    /// The same question for a message that a report called lost.
+    pub(super) fn may_go_on_after_loss(&self, allowed: FailoverAllowed, now: Timestamp) -> bool {
+        self.plan.failover == Failover::OnUndelivered && self.may_go_on(allowed) && now < self.expires_at
+    }
+
+    pub(super) fn go_on_to(&mut self, step: u16, attempt: Option<u16>, why: &str, now: Timestamp) {
+        let provider = self.step(step).map(|step| step.provider.clone());
+        self.decide(DecisionKind::Failover, attempt, provider, format!("on to step {}: {why}", step + 1));
+        self.send = Some(HandOver { step, due: now, tries: 0, group_limit: None });
+    }
+
+    /// A second, doubled for each attempt of the step so far, at most a minute; spread by up to a quarter, so that messages
+    /// that failed together do not come back together. The spread follows from the message's id and needs no dice.
+    fn backoff(&self, number: u16, step: u16) -> Duration {
+        let before = self.attempts.iter().filter(|attempt| attempt.step == step && attempt.number < number).count();
+        let doubled = FIRST_BACKOFF.saturating_mul(1 << u32::try_from(before).unwrap_or(u32::MAX).min(6));
+        let spread = (self.id.0.as_u128() as u64 ^ u64::from(number).wrapping_mul(0x9E37_79B9)) % 256;
+        doubled.min(LONGEST_BACKOFF).mul_f64(1.0 + f64::from(u32::try_from(spread).unwrap_or(0)) / 1024.0)
+    }
+
+    /// The lease ran out while the call was being made: it may have been made. The attempt is `unknown` until evidence comes.
+    pub fn lease_ran_out(&mut self, cause: &Cause, evidence: impl Fn(&Attempt) -> EvidenceRule, now: Timestamp) {
+        for attempt in &mut self.attempts {
+            if attempt.status == AttemptStatus::Sending {
+                let rule = evidence(attempt);
+                attempt.status = AttemptStatus::Unknown;
+                attempt.error = Some(cause.clone());
+                attempt.evidence_until =
+                    (rule.without_id || attempt.provider_message_id.is_some()).then(|| now + rule.window);
+                attempt.changed = changed(attempt.changed);
+            }
+        }
+        self.settle_status(now, Ended::ByAttempts);
+    }
+}
+
+pub(super) fn changed(before: Changed) -> Changed {
+    match before {
+        Changed::New => Changed::New,
+        Changed::No | Changed::Yes => Changed::Yes,
+    }
+}

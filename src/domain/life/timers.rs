@@ -1,0 +1,159 @@
+//! What time does to a message: report windows, polls, steps that wait, validity, and providers that are not there.
+
+use super::{
+    Attempt, Cause, DecisionKind, Failover, Life, OnUnknown, RESEND_AFTER, HandOver, answer::changed, fold::Ended,
+};
+use crate::domain::{
+    Timestamp,
+    error_code::ErrorCode,
+    status::{AttemptStatus, MessageStatus},
+};
+
+/// What a message goes on to by itself, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GoingOn {
+    at: Timestamp,
+    step: u16,
+    attempt: u16,
+    resend: bool,
+}
+
+impl Life {
+    /// The next moment at which [`Life::tick`] has something to do.
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        let windows = self.open_attempts().filter_map(|attempt| attempt.evidence_until);
+        let polls = self.open_attempts().filter_map(|attempt| attempt.next_poll_at);
+        windows.chain(polls).chain(self.next_going_on().map(|next| next.at)).min()
+    }
+
+    /// The attempt to ask the provider about now.
+    pub fn due_poll(&self, now: Timestamp) -> Option<&Attempt> {
+        self.open_attempts().find(|attempt| attempt.next_poll_at.is_some_and(|at| at <= now))
+    }
+
+    /// Notes that an attempt was asked about, and when to ask again: each wait is one and a half times the last.
+    pub fn polled(&mut self, number: u16, first: std::time::Duration, now: Timestamp) {
+        if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.number == number)
+            && attempt.next_poll_at.is_some()
+        {
+            attempt.polls = attempt.polls.saturating_add(1);
+            let wait = first.mul_f64(1.5_f64.powi(i32::from(attempt.polls.min(20))));
+            attempt.next_poll_at = Some(now + wait);
+            attempt.changed = changed(attempt.changed);
+        }
+    }
+
+    /// Lets pass what is over, and goes on to what is due.
+    pub fn tick(&mut self, now: Timestamp) {
+        for attempt in &mut self.attempts {
+            attempt.close_window(now);
+        }
+        if let Some(next) = self.next_going_on().filter(|next| next.at <= now) {
+            if now >= self.expires_at {
+                // Too late for the next step; the fold below sees that nothing is left to go on to.
+            } else if next.resend {
+                let provider = self.step(next.step).map(|step| step.provider.clone());
+                let detail = "no evidence came; the route says to hand it over once more".to_owned();
+                self.decide(DecisionKind::Resend, Some(next.attempt), provider, detail);
+                self.possible_duplicate = true;
+                self.send = Some(HandOver { step: next.step, due: now, tries: 0, group_limit: None });
+            } else {
+                self.go_on_to(next.step, Some(next.attempt), "no final report in time", now);
+            }
+        }
+        if !self.is_final() {
+            self.settle_status(now, Ended::ByAttempts);
+        }
+    }
+
+    /// The validity is over and a hand-over still waits.
+    pub fn validity_over(&mut self, now: Timestamp) {
+        if self.send.is_none() || now < self.expires_at {
+            return;
+        }
+        self.send = None;
+        self.decide(DecisionKind::Expired, None, None, "its validity ended before a provider had it".into());
+        self.settle_status(now, Ended::ByValidity);
+    }
+
+    /// The provider of the waiting hand-over is paused or failing. True when the message goes on to its next step.
+    pub fn step_unavailable(&mut self, why: &str, now: Timestamp) -> bool {
+        let Some(send) = self.send else { return false };
+        if self.plan.failover == Failover::Never {
+            return false;
+        }
+        let Some(next) = self.next_step_after(send.step) else { return false };
+        let provider = self.step(send.step).map(|step| step.provider.clone());
+        self.decide(DecisionKind::StepPassedOver, None, provider, why.to_owned());
+        self.send = Some(HandOver { step: next, due: now.max(send.due), tries: 0, group_limit: None });
+        self.settle_status(now, Ended::ByAttempts);
+        true
+    }
+
+    /// Cancels what waits. False when a provider has the message, or may have it.
+    pub fn cancel(&mut self, now: Timestamp) -> bool {
+        if self.status == MessageStatus::Canceled {
+            return true;
+        }
+        let had_by_nobody = self.attempts.iter().all(|attempt| attempt.status == AttemptStatus::Failed);
+        if self.send.is_none() || !had_by_nobody {
+            return false;
+        }
+        self.send = None;
+        self.decide(DecisionKind::Canceled, None, None, "canceled before a provider had it".into());
+        self.settle_status(now, Ended::ByCancel);
+        true
+    }
+
+    fn open_attempts(&self) -> impl Iterator<Item = &Attempt> {
+        self.attempts.iter().filter(|attempt| matches!(attempt.status, AttemptStatus::Sent | AttemptStatus::Unknown))
+    }
+
+    /// What the message will go on to by itself if no final report comes: a step that waits its seconds, or a resend.
+    pub(super) fn next_going_on(&self) -> Option<GoingOn> {
+        let last = self.attempts.last()?;
+        let open = matches!(last.status, AttemptStatus::Sent | AttemptStatus::Unknown);
+        if !open || self.send.is_some() || self.attempts.iter().any(|other| other.status == AttemptStatus::Delivered) {
+            return None;
+        }
+        let waits = self.timed_step(last);
+        let resend = (last.status == AttemptStatus::Unknown
+            && last.error.as_ref().is_some_and(|cause| cause.code == ErrorCode::SubmissionUnconfirmed)
+            && self.plan.on_unknown == OnUnknown::Resend
+            && !self.possible_duplicate)
+            .then(|| GoingOn {
+                at: last.answered_at.unwrap_or(last.started_at) + RESEND_AFTER,
+                step: last.step,
+                attempt: last.number,
+                resend: true,
+            });
+        let next = waits.into_iter().chain(resend).min_by_key(|next| next.at)?;
+        (next.at < self.expires_at).then_some(next)
+    }
+
+    fn timed_step(&self, last: &Attempt) -> Option<GoingOn> {
+        if self.plan.failover == Failover::Never {
+            return None;
+        }
+        let step = self.next_step_after(last.step)?;
+        let seconds = self.step(step)?.after_seconds?;
+        let at = last.started_at + std::time::Duration::from_secs(seconds.into());
+        Some(GoingOn { at, step, attempt: last.number, resend: false })
+    }
+}
+
+impl Attempt {
+    fn close_window(&mut self, now: Timestamp) {
+        let over = self.evidence_until.is_some_and(|until| until <= now);
+        if !over || !matches!(self.status, AttemptStatus::Sent | AttemptStatus::Unknown) {
+            return;
+        }
+        if self.status == AttemptStatus::Sent {
+            self.status = AttemptStatus::Unknown;
+            self.error = Some(Cause::own(ErrorCode::DeliveryUnconfirmed, false));
+        }
+        self.evidence_until = None;
+        self.next_poll_at = None;
+        self.changed = changed(self.changed);
+    }
+}

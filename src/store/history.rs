@@ -1,0 +1,201 @@
+//! Reading messages: one, or a page of many by any filter.
+//!
+//! Pages go by key: the cursor is the last id that was seen, and the next page begins below it, so a page costs the same at any
+//! depth and nothing is shown twice while new messages come in.
+
+use std::collections::BTreeMap;
+
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _, postgres::PgRow, types::Json};
+use uuid::Uuid;
+
+use super::{StoreError, attempts, unsmall, word};
+use crate::domain::{
+    Timestamp,
+    content::{Channel, Content, TemplateUse},
+    error_code::ErrorCode,
+    ids::{BatchId, MessageId, first_uuid_at},
+    life::Plan,
+    message::{AppData, MessageRecord, NewMessage},
+    phone_number::PhoneNumber,
+    status::MessageStatus,
+};
+
+/// Which part of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Only what is older than this id.
+    pub before: Option<Uuid>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { before: None, limit: 50 }
+    }
+}
+
+/// Which messages to show. All conditions must hold.
+#[derive(Debug, Clone, Default)]
+pub struct MessageFilter {
+    /// Of this app only.
+    pub app: Option<String>,
+    /// Any of these statuses.
+    pub statuses: Vec<MessageStatus>,
+    /// Of the last attempt; before it, of the first step.
+    pub channel: Option<Channel>,
+    /// To this number.
+    pub to: Option<String>,
+    /// From this sender.
+    pub from: Option<String>,
+    /// Last handed to this provider.
+    pub provider: Option<String>,
+    /// Of this batch.
+    pub batch_id: Option<BatchId>,
+    /// The app's own id.
+    pub client_reference: Option<String>,
+    /// The provider's id, of any attempt.
+    pub provider_message_id: Option<String>,
+    /// The names of all providers, where `provider_message_id` is given.
+    pub all_providers: Vec<String>,
+    /// The cause.
+    pub error_code: Option<ErrorCode>,
+    /// At this time or later.
+    pub created_after: Option<Timestamp>,
+    /// Before this time.
+    pub created_before: Option<Timestamp>,
+    /// Which part of it all.
+    pub page: Page,
+}
+
+const SELECT: &str =
+    "select id, app, batch_id, test, status, completed_at, recipient, country, channel, sender, category,
+    sensitive, body, template, params, encoding, segments, plan, provider, provider_message_id, error_code,
+    error_category, error_retryable, provider_code, price, possible_duplicate, client_reference, metadata, callback_url,
+    send_at, expires_at, created_at, sent_at from messages where true";
+
+/// One message with its attempts. With an app: only if it is that app's.
+pub async fn find(
+    connection: &mut PgConnection,
+    app: Option<&str>,
+    id: MessageId,
+) -> Result<Option<MessageRecord>, StoreError> {
+    let mut query = QueryBuilder::<Postgres>::new(SELECT);
+    query.push(" and id = ").push_bind(id.0);
+    if let Some(app) = app {
+        query.push(" and app = ").push_bind(app);
+    }
+    let rows = query.build().fetch_all(&mut *connection).await?;
+    Ok(records(connection, &rows).await?.pop())
+}
+
+/// One page of messages with their attempts, newest first.
+pub async fn list(connection: &mut PgConnection, filter: &MessageFilter) -> Result<Vec<MessageRecord>, StoreError> {
+    let mut query = QueryBuilder::<Postgres>::new(SELECT);
+    let words = [
+        ("app", filter.app.as_deref()),
+        ("channel", filter.channel.map(Channel::as_str)),
+        ("recipient", filter.to.as_deref()),
+        ("sender", filter.from.as_deref()),
+        ("provider", filter.provider.as_deref()),
+        ("client_reference", filter.client_reference.as_deref()),
+        ("error_code", filter.error_code.map(ErrorCode::as_str)),
+    ];
+    for (column, value) in words {
+        if let Some(value) = value {
+            query.push(" and ").push(column).push(" = ").push_bind(value);
+        }
+    }
+    if !filter.statuses.is_empty() {
+        let statuses: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
+        query.push(" and status = any(").push_bind(statuses).push(")");
+    }
+    if let Some(batch) = filter.batch_id {
+        query.push(" and batch_id = ").push_bind(batch.0);
+    }
+    if let Some(native) = &filter.provider_message_id {
+        // Also the id of an attempt that was not the last. The index is by provider first, so the providers are named.
+        query.push(" and id in (select message_id from attempts where provider = any(");
+        query.push_bind(&filter.all_providers).push(") and provider_message_id = ").push_bind(native).push(")");
+    }
+    let before = [filter.created_before.map(first_uuid_at), filter.page.before].into_iter().flatten().min();
+    if let Some(before) = before {
+        query.push(" and id < ").push_bind(before);
+    }
+    if let Some(after) = filter.created_after {
+        query.push(" and id >= ").push_bind(first_uuid_at(after));
+    }
+    query.push(" order by id desc limit ").push_bind(filter.page.limit);
+    let rows = query.build().fetch_all(&mut *connection).await?;
+    records(connection, &rows).await
+}
+
+async fn records(connection: &mut PgConnection, rows: &[PgRow]) -> Result<Vec<MessageRecord>, StoreError> {
+    let mut records = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
+    let ids: Vec<MessageId> = records.iter().map(|record| record.message.id).collect();
+    let mut found: BTreeMap<MessageId, Vec<_>> = BTreeMap::new();
+    for (message, attempt) in attempts::of_messages(connection, &ids).await? {
+        found.entry(message).or_default().push(attempt);
+    }
+    for record in &mut records {
+        record.attempts = found.remove(&record.message.id).unwrap_or_default();
+    }
+    Ok(records)
+}
+
+fn record(row: &PgRow) -> Result<MessageRecord, StoreError> {
+    let parse = |column: &'static str| -> Result<String, StoreError> { Ok(row.try_get::<String, _>(column)?) };
+    let sensitive: bool = row.try_get("sensitive")?;
+    let template: Option<String> = row.try_get("template")?;
+    let params: Option<Json<BTreeMap<String, String>>> = row.try_get("params")?;
+    let content = Content {
+        text: row.try_get("body")?,
+        template: template.map(|name| TemplateUse { name, params: params.unwrap_or_default().0 }),
+    };
+    let created_at: Timestamp = row.try_get("created_at")?;
+    let encoding: Option<String> = row.try_get("encoding")?;
+    let metadata: Option<Json<BTreeMap<String, String>>> = row.try_get("metadata")?;
+    let message = NewMessage {
+        id: MessageId(row.try_get("id")?),
+        app: row.try_get("app")?,
+        batch_id: row.try_get::<Option<Uuid>, _>("batch_id")?.map(BatchId),
+        test: row.try_get("test")?,
+        to: PhoneNumber::from_stored(row.try_get("recipient")?),
+        country: row.try_get("country")?,
+        category: word("messages", "category", &parse("category")?)?,
+        sensitive,
+        content,
+        encoding: encoding.map(|text| word("messages", "encoding", &text)).transpose()?,
+        segments: row.try_get::<Option<i16>, _>("segments")?.map(unsmall),
+        plan: row.try_get::<Json<Plan>, _>("plan")?.0,
+        app_data: AppData {
+            client_reference: row.try_get("client_reference")?,
+            metadata: metadata.unwrap_or_default().0,
+            callback_url: row.try_get("callback_url")?,
+        },
+        send_at: row.try_get("send_at")?,
+        expires_at: row.try_get("expires_at")?,
+        created_at,
+    };
+    let error = attempts::cause(
+        "messages",
+        row.try_get("error_code")?,
+        row.try_get("error_category")?,
+        row.try_get("error_retryable")?,
+        row.try_get("provider_code")?,
+    )?;
+    Ok(MessageRecord {
+        message,
+        status: word("messages", "status", &parse("status")?)?,
+        completed_at: row.try_get("completed_at")?,
+        sent_at: row.try_get("sent_at")?,
+        error,
+        channel: word("messages", "channel", &parse("channel")?)?,
+        from: row.try_get("sender")?,
+        provider: row.try_get("provider")?,
+        provider_message_id: row.try_get("provider_message_id")?,
+        price: row.try_get("price")?,
+        possible_duplicate: row.try_get("possible_duplicate")?,
+        attempts: Vec::new(),
+    })
+}

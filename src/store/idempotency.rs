@@ -1,0 +1,107 @@
+//! Idempotency keys: one (app, key) makes at most one message, for 24 hours, over all processes and restarts.
+//!
+//! A key is written in the transaction that stores its message, so there is never one without the other.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::domain::{Timestamp, ids::MessageId};
+
+/// How long a key is remembered.
+pub const REMEMBERED_FOR: chrono::TimeDelta = chrono::TimeDelta::hours(24);
+
+/// A key as a request gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// Whose request.
+    pub app: String,
+    /// As given.
+    pub key: String,
+    /// An HMAC of the normalised request; a plain hash of a six-digit code could be guessed.
+    pub fingerprint: Vec<u8>,
+}
+
+/// A key that was used before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Used {
+    /// Whose.
+    pub app: String,
+    /// Which.
+    pub key: String,
+    /// Of the request that used it.
+    pub fingerprint: Vec<u8>,
+    /// What it made.
+    pub message: MessageId,
+}
+
+/// Takes keys for messages. Returns those of them that were free; the others are in use. Sorted by key inside, so that two
+/// processes with the same keys wait for each other instead of dead-locking.
+pub async fn take(
+    connection: &mut PgConnection,
+    keys: &[(&IdempotencyKey, MessageId)],
+    now: Timestamp,
+) -> Result<Vec<MessageId>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut sorted: Vec<&(&IdempotencyKey, MessageId)> = keys.iter().collect();
+    sorted.sort_by(|a, b| (&a.0.app, &a.0.key).cmp(&(&b.0.app, &b.0.key)));
+    let apps: Vec<&str> = sorted.iter().map(|(key, _)| key.app.as_str()).collect();
+    let texts: Vec<&str> = sorted.iter().map(|(key, _)| key.key.as_str()).collect();
+    let fingerprints: Vec<&[u8]> = sorted.iter().map(|(key, _)| key.fingerprint.as_slice()).collect();
+    let messages: Vec<Uuid> = sorted.iter().map(|(_, message)| message.0).collect();
+    let taken = sqlx::query_scalar!(
+        "insert into idempotency_keys as k (app, key, fingerprint, message_id, created_at)
+         select app, key, fingerprint, message, $5 from unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[])
+              as n (app, key, fingerprint, message)
+         on conflict (app, key) do update
+         set fingerprint = excluded.fingerprint, message_id = excluded.message_id, created_at = excluded.created_at
+         where k.created_at <= $6
+         returning message_id",
+        &apps as &[&str],
+        &texts as &[&str],
+        &fingerprints as &[&[u8]],
+        &messages,
+        now,
+        now - REMEMBERED_FOR,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(taken.into_iter().map(MessageId).collect())
+}
+
+/// What is known about keys that are in use.
+pub async fn find(connection: &mut PgConnection, keys: &[&IdempotencyKey]) -> Result<Vec<Used>, StoreError> {
+    let apps: Vec<&str> = keys.iter().map(|key| key.app.as_str()).collect();
+    let texts: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
+    let rows = sqlx::query!(
+        "select k.app, k.key, k.fingerprint, k.message_id
+         from idempotency_keys k join unnest($1::text[], $2::text[]) as n (app, key) on n.app = k.app and n.key = k.key",
+        &apps as &[&str],
+        &texts as &[&str],
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Used {
+            app: row.app,
+            key: row.key,
+            fingerprint: row.fingerprint,
+            message: MessageId(row.message_id),
+        })
+        .collect())
+}
+
+/// Forgets keys that are old.
+pub async fn forget(connection: &mut PgConnection, now: Timestamp) -> Result<u64, StoreError> {
+    let gone = sqlx::query!(
+        "delete from idempotency_keys where (app, key) in
+             (select app, key from idempotency_keys where created_at <= $1 order by created_at limit 5000)",
+        now - REMEMBERED_FOR,
+    )
+    .execute(connection)
+    .await?;
+    Ok(gone.rows_affected())
+}

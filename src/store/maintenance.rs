@@ -1,0 +1,107 @@
+//! Partitions ahead of time, the end of old days, and what the sweeps look for.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::domain::{Timestamp, ids::MessageId};
+
+/// Days for which partitions are made ahead.
+const DAYS_AHEAD: i64 = 7;
+
+/// Makes the partitions around today. Harmless to repeat, by any number of processes at once.
+pub async fn ensure_partitions(connection: &mut PgConnection, now: Timestamp) -> Result<i32, StoreError> {
+    let first = (now - chrono::TimeDelta::days(1)).date_naive();
+    let last = (now + chrono::TimeDelta::days(DAYS_AHEAD)).date_naive();
+    // One process at a time, so that two do not make the same table.
+    sqlx::query!("select pg_advisory_xact_lock(7305813)").execute(&mut *connection).await?;
+    let made = sqlx::query_scalar!(
+        r#"select ensure_partitions($1::text::date, $2::text::date) as "made!""#,
+        first.to_string(),
+        last.to_string()
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(made)
+}
+
+/// Messages whose lease ran out: a call may have been made, and nobody wrote down what came of it.
+pub async fn lease_ran_out(connection: &mut PgConnection, limit: i64) -> Result<Vec<MessageId>, StoreError> {
+    ids(sqlx::query_scalar!(
+        "select message_id from queue where lease is not null and lease_until < now() order by lease_until limit $1",
+        limit
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Messages that wait for a provider and are no longer valid.
+pub async fn validity_over(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<MessageId>, StoreError> {
+    ids(sqlx::query_scalar!(
+        "select message_id from queue where send_due is not null and lease is null and expires_at <= $1
+         order by expires_at limit $2",
+        now,
+        limit
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Messages whose timer is due: a window that closes, a poll, a step that waited.
+pub async fn timer_due(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<MessageId>, StoreError> {
+    ids(sqlx::query_scalar!(
+        "select message_id from queue where timer_due <= $1 order by timer_due limit $2",
+        now,
+        limit
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Messages that wait for a provider that is not there, and have somewhere else to go.
+pub async fn stranded(
+    connection: &mut PgConnection,
+    provider: &str,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<MessageId>, StoreError> {
+    ids(sqlx::query_scalar!(
+        "select message_id from queue
+         where provider = $1 and send_due <= $2 and lease is null and has_next and expires_at > $2
+         order by class, send_due limit $3",
+        provider,
+        now,
+        limit
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Scheduled messages that are due are `queued` from now on.
+pub async fn release_scheduled(connection: &mut PgConnection, now: Timestamp) -> Result<u64, StoreError> {
+    let done = sqlx::query!(
+        "with due as (
+             select message_id from queue where scheduled and send_due <= $1 order by send_due limit 500
+             for update skip locked
+         ), released as (
+             update queue q set scheduled = false from due where q.message_id = due.message_id returning q.message_id
+         )
+         update messages m set status = 'queued' from released where m.id = released.message_id and m.status = 'scheduled'",
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+fn ids(rows: Vec<Uuid>) -> Result<Vec<MessageId>, StoreError> {
+    Ok(rows.into_iter().map(MessageId).collect())
+}

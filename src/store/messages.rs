@@ -1,0 +1,131 @@
+//! Storing what was accepted: messages and their places in the queue, many in one statement.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{StoreError, life::class, small};
+use crate::domain::{Timestamp, message::NewMessage};
+
+/// A message as it is stored: the content of a sensitive one is already sealed.
+#[derive(Debug, Clone)]
+pub struct Insert {
+    /// The message.
+    pub message: NewMessage,
+    /// Its content, sealed, when it is sensitive.
+    pub sealed: Option<Vec<u8>>,
+}
+
+/// Stores messages and queues them.
+pub async fn insert(connection: &mut PgConnection, inserts: &[&Insert]) -> Result<(), StoreError> {
+    if inserts.is_empty() {
+        return Ok(());
+    }
+    insert_rows(&mut *connection, inserts).await?;
+    insert_queue(connection, inserts).await
+}
+
+async fn insert_rows(connection: &mut PgConnection, inserts: &[&Insert]) -> Result<(), StoreError> {
+    let each = || inserts.iter().map(|insert| &insert.message);
+    let readable = || inserts.iter().map(|insert| (!insert.message.sensitive).then_some(&insert.message.content));
+    let json = |value: &_| serde_json::to_string(value).unwrap_or_default();
+    let ids: Vec<Uuid> = each().map(|m| m.id.0).collect();
+    let apps: Vec<&str> = each().map(|m| m.app.as_str()).collect();
+    let batches: Vec<Option<Uuid>> = each().map(|m| m.batch_id.map(|id| id.0)).collect();
+    let tests: Vec<bool> = each().map(|m| m.test).collect();
+    let statuses: Vec<&str> =
+        each().map(|m| if m.send_at.is_some_and(|at| at > m.created_at) { "scheduled" } else { "queued" }).collect();
+    let recipients: Vec<&str> = each().map(|m| m.to.as_str()).collect();
+    let countries: Vec<Option<&str>> = each().map(|m| m.country.as_deref()).collect();
+    let first = || each().map(|m| m.plan.steps.first());
+    let channels: Vec<&str> = first().map(|step| step.map_or("sms", |step| step.channel.as_str())).collect();
+    let senders: Vec<Option<&str>> = first().map(|step| step?.from.as_deref()).collect();
+    let categories: Vec<&str> = each().map(|m| m.category.as_str()).collect();
+    let sensitive: Vec<bool> = each().map(|m| m.sensitive).collect();
+    let bodies: Vec<Option<&str>> = readable().map(|content| content?.text.as_deref()).collect();
+    let templates: Vec<Option<&str>> = each().map(|m| Some(m.content.template.as_ref()?.name.as_str())).collect();
+    let params: Vec<Option<String>> =
+        readable().map(|content| Some(json(&content?.template.as_ref()?.params))).collect();
+    let sealed: Vec<Option<&[u8]>> = inserts.iter().map(|insert| insert.sealed.as_deref()).collect();
+    let encodings: Vec<Option<&str>> = each().map(|m| m.encoding.map(|encoding| encoding.as_str())).collect();
+    let segments: Vec<Option<i16>> = each().map(|m| m.segments.map(small)).collect();
+    let plans: Vec<String> = each().map(|m| serde_json::to_string(&m.plan).unwrap_or_default()).collect();
+    let references: Vec<Option<&str>> = each().map(|m| m.app_data.client_reference.as_deref()).collect();
+    let metadata: Vec<Option<String>> =
+        each().map(|m| (!m.app_data.metadata.is_empty()).then(|| json(&m.app_data.metadata))).collect();
+    let callbacks: Vec<Option<&str>> = each().map(|m| m.app_data.callback_url.as_deref()).collect();
+    let send_ats: Vec<Option<Timestamp>> = each().map(|m| m.send_at).collect();
+    let expiries: Vec<Timestamp> = each().map(|m| m.expires_at).collect();
+    let created: Vec<Timestamp> = each().map(|m| m.created_at).collect();
+    sqlx::query!(
+        "insert into messages (id, app, batch_id, test, status, recipient, country, channel, sender, category, sensitive,
+                               body, template, params, sealed, encoding, segments, plan, client_reference, metadata,
+                               callback_url, send_at, expires_at, created_at)
+         select id, app, batch_id, test, status, recipient, country, channel, sender, category, sensitive, body, template,
+                params::jsonb, sealed, encoding, segments, plan::jsonb, reference, metadata::jsonb, callback_url, send_at,
+                expires_at, created_at
+         from unnest($1::uuid[], $2::text[], $3::uuid[], $4::boolean[], $5::text[], $6::text[], $7::text[], $8::text[],
+                     $9::text[], $10::text[], $11::boolean[], $12::text[], $13::text[], $14::text[], $15::bytea[],
+                     $16::text[], $17::smallint[], $18::text[], $19::text[], $20::text[], $21::text[],
+                     $22::timestamptz[], $23::timestamptz[], $24::timestamptz[])
+              as n (id, app, batch_id, test, status, recipient, country, channel, sender, category, sensitive, body,
+                    template, params, sealed, encoding, segments, plan, reference, metadata, callback_url, send_at,
+                    expires_at, created_at)",
+        &ids,
+        &apps as &[&str],
+        &batches as &[Option<Uuid>],
+        &tests,
+        &statuses as &[&str],
+        &recipients as &[&str],
+        &countries as &[Option<&str>],
+        &channels as &[&str],
+        &senders as &[Option<&str>],
+        &categories as &[&str],
+        &sensitive,
+        &bodies as &[Option<&str>],
+        &templates as &[Option<&str>],
+        &params as &[Option<String>],
+        &sealed as &[Option<&[u8]>],
+        &encodings as &[Option<&str>],
+        &segments as &[Option<i16>],
+        &plans,
+        &references as &[Option<&str>],
+        &metadata as &[Option<String>],
+        &callbacks as &[Option<&str>],
+        &send_ats as &[Option<Timestamp>],
+        &expiries,
+        &created,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn insert_queue(connection: &mut PgConnection, inserts: &[&Insert]) -> Result<(), StoreError> {
+    let each = || inserts.iter().map(|insert| &insert.message);
+    let ids: Vec<Uuid> = each().map(|m| m.id.0).collect();
+    let apps: Vec<&str> = each().map(|m| m.app.as_str()).collect();
+    let classes: Vec<i16> = each().map(|m| class(m.category)).collect();
+    let providers: Vec<&str> = each().map(|m| m.plan.steps.first().map_or("", |step| step.provider.as_str())).collect();
+    let next: Vec<bool> = each().map(|m| m.plan.steps.len() > 1).collect();
+    let scheduled: Vec<bool> = each().map(|m| m.send_at.is_some_and(|at| at > m.created_at)).collect();
+    let due: Vec<Timestamp> = each().map(|m| m.send_at.unwrap_or(m.created_at)).collect();
+    let expiries: Vec<Timestamp> = each().map(|m| m.expires_at).collect();
+    sqlx::query!(
+        "insert into queue (message_id, app, class, provider, step, has_next, send_due, scheduled, expires_at)
+         select id, app, class, provider, 0, has_next, due, scheduled, expires
+         from unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[], $5::boolean[], $6::timestamptz[],
+                     $7::timestamptz[], $8::boolean[])
+              as n (id, app, class, provider, has_next, due, expires, scheduled)",
+        &ids,
+        &apps as &[&str],
+        &classes,
+        &providers as &[&str],
+        &next,
+        &due,
+        &expiries,
+        &scheduled,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

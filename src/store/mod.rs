@@ -1,0 +1,196 @@
+//! All SQL of the gateway, one file for each table or question. Free functions over a connection, no traits.
+//!
+//! Every unit of work goes through [`Db::unit`], which runs it in a task of its own: a client that hangs up, or a timeout, must
+//! never drop a database future half-way (sqlx leaves the pooled connection inside an open transaction then, and the next
+//! write on it is silently lost). For the same reason a connection that comes back inside a transaction is closed.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::{
+    PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+pub mod attempts;
+pub mod callbacks;
+pub mod history;
+pub mod idempotency;
+pub mod inbound;
+pub mod life;
+pub mod maintenance;
+pub mod messages;
+pub mod reports;
+pub mod switches;
+pub mod timeline;
+
+/// The migrations, compiled in.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// What went wrong with the database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database could not be reached, refused, or took too long. Nothing is known to be stored.
+    #[error("the database did not do it")]
+    Database(#[from] sqlx::Error),
+    /// A row that the program cannot understand.
+    #[error("a value in {table}.{column} cannot be read")]
+    Corrupt {
+        /// Which table.
+        table: &'static str,
+        /// Which column.
+        column: &'static str,
+    },
+    /// Migrations could not be applied.
+    #[error("a migration failed")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The unit of work panicked or was cut off at shutdown.
+    #[error("the unit of work was cut off")]
+    CutOff,
+    /// The server would lose what it confirmed.
+    #[error("the database server has {0} off: what it confirms would not survive a crash")]
+    UnsafeDurability(&'static str),
+}
+
+/// The three pools: what apps wait for, what carriers wait for, and the engine's own work never wait for each other.
+#[derive(Debug, Clone)]
+pub struct Db {
+    /// Reads of the API.
+    pub api: PgPool,
+    /// Accepting messages and pushes.
+    pub intake: PgPool,
+    /// The engine.
+    pub work: PgPool,
+}
+
+/// A unit of work: gets a connection inside a transaction.
+pub type Unit<T> = Box<dyn for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send>;
+
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Db {
+    /// Opens the pools. Connections are made when they are needed.
+    pub fn open(options: PgConnectOptions, max_connections: u32) -> Self {
+        let options = options.application_name("sms-gateway").options([
+            ("statement_timeout", "5s"),
+            ("lock_timeout", "2s"),
+            ("idle_in_transaction_session_timeout", "10s"),
+            // Business time is UTC everywhere.
+            ("timezone", "UTC"),
+        ]);
+        let share = |part: u32| (max_connections * part / 8).max(1);
+        Self {
+            api: pool(options.clone(), share(2)),
+            intake: pool(options.clone(), share(3)),
+            work: pool(options, share(3)),
+        }
+    }
+
+    /// Runs a unit of work in one transaction, in a task of its own, and commits it.
+    pub async fn unit<T, F>(pool: &PgPool, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    {
+        let pool = pool.clone();
+        let task = tokio::spawn(async move {
+            let mut transaction = pool.begin().await?;
+            let done = work(&mut transaction).await?;
+            transaction.commit().await?;
+            Ok(done)
+        });
+        task.await.unwrap_or(Err(StoreError::CutOff))
+    }
+
+    /// Runs a reading unit of work outside any transaction, in a task of its own.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    {
+        let pool = self.api.clone();
+        let task = tokio::spawn(async move {
+            let mut connection = pool.acquire().await?;
+            work(&mut connection).await
+        });
+        task.await.unwrap_or(Err(StoreError::CutOff))
+    }
+
+    /// Applies the migrations that are missing.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let pool = self.work.clone();
+        let task = tokio::spawn(async move { MIGRATOR.run(&pool).await.map_err(StoreError::from) });
+        task.await.unwrap_or(Err(StoreError::CutOff))
+    }
+
+    /// Refuses a server that would lose what it confirmed.
+    pub async fn check_durability(&self) -> Result<(), StoreError> {
+        self.read(|connection| {
+            Box::pin(async move {
+                let row = sqlx::query!(
+                    r#"select current_setting('fsync') = 'on' as "fsync!",
+                              current_setting('synchronous_commit') <> 'off' as "synchronous_commit!""#
+                )
+                .fetch_one(connection)
+                .await?;
+                match (row.fsync, row.synchronous_commit) {
+                    (true, true) => Ok(()),
+                    (false, _) => Err(StoreError::UnsafeDurability("fsync")),
+                    (true, false) => Err(StoreError::UnsafeDurability("synchronous_commit")),
+                }
+            })
+        })
+        .await
+    }
+
+    /// Does the database answer, and are its tables there?
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        self.read(|connection| {
+            Box::pin(async move {
+                sqlx::query!("select message_id from queue limit 1").fetch_optional(connection).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Closes the pools.
+    pub async fn close(&self) {
+        self.api.close().await;
+        self.intake.close().await;
+        self.work.close().await;
+    }
+}
+
+fn pool(options: PgConnectOptions, size: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                let outside =
+                    sqlx::raw_sql("select now() = statement_timestamp() as outside").fetch_one(connection).await;
+                Ok(outside.and_then(|row| sqlx::Row::try_get::<bool, _>(&row, "outside")).unwrap_or(false))
+            })
+        })
+        .connect_lazy_with(options)
+}
+
+/// Reads a word of a closed list out of a column.
+pub(crate) fn word<T: std::str::FromStr>(
+    table: &'static str,
+    column: &'static str,
+    text: &str,
+) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Corrupt { table, column })
+}
+
+/// Small numbers are `smallint` in the database and never negative.
+pub(crate) fn small(value: u16) -> i16 {
+    i16::try_from(value).unwrap_or(i16::MAX)
+}
+
+/// The way back.
+pub(crate) fn unsmall(value: i16) -> u16 {
+    u16::try_from(value).unwrap_or(0)
+}

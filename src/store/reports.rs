@@ -1,0 +1,284 @@
+//! Delivery reports: which attempt each is about, and what became of it. A report that fits no attempt yet waits.
+
+use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
+
+use super::{StoreError, small, unsmall};
+use crate::domain::{
+    Timestamp,
+    ids::{CallId, MessageId, first_uuid_at},
+    report::Report,
+};
+
+/// How far back attempts are looked for, and how long a report waits for its own.
+pub const KEPT_FOR: chrono::TimeDelta = chrono::TimeDelta::hours(80);
+
+/// An attempt as a report names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Match {
+    /// Which message.
+    pub message: MessageId,
+    /// Which of its attempts.
+    pub attempt: u16,
+    /// Found by sender and recipient only.
+    pub heuristic: bool,
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It changed something.
+    Applied,
+    /// It came too late, said what was known, or nothing final.
+    Ignored,
+    /// It fits no attempt yet.
+    Waiting,
+    /// It never did.
+    Unmatched,
+}
+
+impl Outcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Ignored => "ignored",
+            Self::Waiting => "waiting",
+            Self::Unmatched => "unmatched",
+        }
+    }
+}
+
+/// A report to be kept, or one that waits.
+#[derive(Debug, Clone)]
+pub struct StoredReport {
+    /// Its id; also when it came in.
+    pub id: Uuid,
+    /// The push that brought it; none for polls and the sandbox.
+    pub callback_id: Option<Uuid>,
+    /// Whose it is.
+    pub provider: String,
+    /// The call that it names.
+    pub call_id: Option<CallId>,
+    /// What it says.
+    pub report: Report,
+    /// The attempt that it is about.
+    pub matched: Option<Match>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The next time to look for its attempt.
+    pub rematch_at: Option<Timestamp>,
+}
+
+/// Finds the attempts that reports name by the provider's id. One answer for each question, in order.
+pub async fn by_provider_message_id(
+    connection: &mut PgConnection,
+    questions: &[(&str, &str)],
+    now: Timestamp,
+) -> Result<Vec<Option<Match>>, StoreError> {
+    let providers: Vec<&str> = questions.iter().map(|(provider, _)| *provider).collect();
+    let ids: Vec<&str> = questions.iter().map(|(_, id)| *id).collect();
+    let rows = sqlx::query!(
+        r#"select n.ordinal as "ordinal!", a.message_id, a.number
+           from unnest($1::text[], $2::text[]) with ordinality as n (provider, native, ordinal)
+           join attempts a on a.provider = n.provider and a.provider_message_id = n.native and a.id >= $3"#,
+        &providers as &[&str],
+        &ids as &[&str],
+        first_uuid_at(now - KEPT_FOR),
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut found = vec![None; questions.len()];
+    for row in rows {
+        place(&mut found, row.ordinal, row.message_id, row.number);
+    }
+    Ok(found)
+}
+
+/// Finds the attempts that reports name by the call's reference and the recipient.
+pub async fn by_call(
+    connection: &mut PgConnection,
+    questions: &[(CallId, &str)],
+    now: Timestamp,
+) -> Result<Vec<Option<Match>>, StoreError> {
+    let calls: Vec<Uuid> = questions.iter().map(|(call, _)| call.0).collect();
+    let recipients: Vec<&str> = questions.iter().map(|(_, recipient)| *recipient).collect();
+    // An empty recipient stands for "the only one of the call".
+    let rows = sqlx::query!(
+        r#"select n.ordinal as "ordinal!", min(a.message_id::text)::uuid as "message_id!", min(a.number) as "number!"
+           from unnest($1::uuid[], $2::text[]) with ordinality as n (call, recipient, ordinal)
+           join attempts a on a.call_id = n.call and (n.recipient = '' or a.recipient = n.recipient) and a.id >= $3
+           group by n.ordinal
+           having count(*) = 1"#,
+        &calls,
+        &recipients as &[&str],
+        first_uuid_at(now - KEPT_FOR),
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut found = vec![None; questions.len()];
+    for row in rows {
+        place(&mut found, row.ordinal, row.message_id, row.number);
+    }
+    Ok(found)
+}
+
+fn place(found: &mut [Option<Match>], ordinal: i64, message: Uuid, number: i16) {
+    let place = usize::try_from(ordinal - 1).ok().and_then(|index| found.get_mut(index));
+    if let Some(place) = place {
+        *place = Some(Match { message: MessageId(message), attempt: unsmall(number), heuristic: false });
+    }
+}
+
+/// Unclear attempts without an id to one recipient: what a report that names no known id may be evidence for.
+pub async fn unclear_attempts(
+    connection: &mut PgConnection,
+    provider: &str,
+    recipient: &str,
+    sender: &str,
+    now: Timestamp,
+) -> Result<Vec<Match>, StoreError> {
+    let rows = sqlx::query!(
+        "select message_id, number from attempts
+         where provider = $1 and recipient = $2 and status = 'unknown' and provider_message_id is null
+           and ltrim(sender, '+') = ltrim($3, '+') and evidence_until > $4 and id >= $5
+         limit 2",
+        provider,
+        recipient,
+        sender,
+        now,
+        first_uuid_at(now - KEPT_FOR),
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Match { message: MessageId(row.message_id), attempt: unsmall(row.number), heuristic: true })
+        .collect())
+}
+
+/// Keeps reports.
+pub async fn insert(connection: &mut PgConnection, reports: &[StoredReport]) -> Result<(), StoreError> {
+    if reports.is_empty() {
+        return Ok(());
+    }
+    let each = || reports.iter();
+    let ids: Vec<Uuid> = each().map(|kept| kept.id).collect();
+    let callbacks: Vec<Option<Uuid>> = each().map(|kept| kept.callback_id).collect();
+    let providers: Vec<&str> = each().map(|kept| kept.provider.as_str()).collect();
+    let messages: Vec<Option<Uuid>> = each().map(|kept| kept.matched.map(|found| found.message.0)).collect();
+    let attempts: Vec<Option<i16>> = each().map(|kept| kept.matched.map(|found| small(found.attempt))).collect();
+    let outcomes: Vec<&str> = each().map(|kept| kept.outcome.as_str()).collect();
+    let heuristic: Vec<bool> = each().map(|kept| kept.matched.is_some_and(|found| found.heuristic)).collect();
+    let native: Vec<Option<&str>> = each().map(|kept| kept.report.target.provider_message_id.as_deref()).collect();
+    let calls: Vec<Option<Uuid>> = each().map(|kept| kept.call_id.map(|call| call.0)).collect();
+    let recipients: Vec<Option<&str>> = each().map(|kept| kept.report.target.recipient.as_deref()).collect();
+    let bodies: Vec<String> = each().map(|kept| serde_json::to_string(&kept.report).unwrap_or_default()).collect();
+    let rematch: Vec<Option<Timestamp>> = each().map(|kept| kept.rematch_at).collect();
+    sqlx::query!(
+        "insert into reports (id, callback_id, provider, message_id, attempt, outcome, heuristic, provider_message_id, call_id,
+                              recipient, report, rematch_at)
+         select id, callback_id, provider, message_id, attempt, outcome, heuristic, native, call_id, recipient, report::jsonb,
+                rematch_at
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::smallint[], $6::text[], $7::boolean[], $8::text[],
+                     $9::uuid[], $10::text[], $11::text[], $12::timestamptz[])
+              as n (id, callback_id, provider, message_id, attempt, outcome, heuristic, native, call_id, recipient, report,
+                    rematch_at)",
+        &ids,
+        &callbacks as &[Option<Uuid>],
+        &providers as &[&str],
+        &messages as &[Option<Uuid>],
+        &attempts as &[Option<i16>],
+        &outcomes as &[&str],
+        &heuristic,
+        &native as &[Option<&str>],
+        &calls as &[Option<Uuid>],
+        &recipients as &[Option<&str>],
+        &bodies,
+        &rematch as &[Option<Timestamp>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Locks the reports that waited for attempts which now have their ids, or whose calls are known now.
+pub async fn lock_waiting_for(
+    connection: &mut PgConnection,
+    ids: &[(&str, &str)],
+    calls: &[CallId],
+) -> Result<Vec<StoredReport>, StoreError> {
+    let providers: Vec<&str> = ids.iter().map(|(provider, _)| *provider).collect();
+    let native: Vec<&str> = ids.iter().map(|(_, id)| *id).collect();
+    let calls: Vec<Uuid> = calls.iter().map(|call| call.0).collect();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select id, callback_id, provider, call_id, report as "report: Json<Report>"
+           from reports
+           where outcome = 'waiting'
+             and ((provider, provider_message_id) in (select * from unnest($1::text[], $2::text[]))
+                  or call_id = any($3))
+           order by id
+           for update skip locked"#,
+        &providers as &[&str],
+        &native as &[&str],
+        &calls,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// Locks waiting reports whose time to be looked at again has come.
+pub async fn lock_due(connection: &mut PgConnection, now: Timestamp) -> Result<Vec<StoredReport>, StoreError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select id, callback_id, provider, call_id, report as "report: Json<Report>"
+           from reports where outcome = 'waiting' and rematch_at <= $1
+           order by rematch_at limit 200 for update skip locked"#,
+        now,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+struct Row {
+    id: Uuid,
+    callback_id: Option<Uuid>,
+    provider: String,
+    call_id: Option<Uuid>,
+    report: Json<Report>,
+}
+
+impl From<Row> for StoredReport {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            callback_id: row.callback_id,
+            provider: row.provider,
+            call_id: row.call_id.map(CallId),
+            report: row.report.0,
+            matched: None,
+            outcome: Outcome::Waiting,
+            rematch_at: None,
+        }
+    }
+}
+
+/// Notes what became of reports that waited.
+pub async fn update(connection: &mut PgConnection, reports: &[StoredReport]) -> Result<(), StoreError> {
+    for kept in reports {
+        sqlx::query!(
+            "update reports set message_id = $2, attempt = $3, outcome = $4, heuristic = $5, rematch_at = $6 where id = $1",
+            kept.id,
+            kept.matched.map(|found| found.message.0),
+            kept.matched.map(|found| small(found.attempt)),
+            kept.outcome.as_str(),
+            kept.matched.is_some_and(|found| found.heuristic),
+            kept.rematch_at,
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}

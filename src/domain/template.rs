@@ -108,6 +108,11 @@ impl Param {
         Ok(Self { name, max_length, pattern })
     }
 
+    /// The pattern as it was configured.
+    pub fn pattern_as_configured(&self) -> Option<&str> {
+        self.pattern.as_ref().map(as_configured)
+    }
+
     fn check(&self, value: &str) -> Option<ParamProblem> {
         let (code, detail) = if value.contains('\0') {
             ("invalid", "must not hold a NUL character".to_owned())

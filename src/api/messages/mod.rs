@@ -1,0 +1,7 @@
+//! Messages: what a request may say, what it means for the app that sent it, and how a message is shown.
+
+pub mod answer;
+pub mod content_fields;
+pub mod draft;
+pub mod filter;
+pub mod idempotency_key;

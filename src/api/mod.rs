@@ -1,0 +1,26 @@
+//! What apps and operators call over HTTP: one file for each resource, and what all of them share.
+//!
+//! A handler checks the key, reads the request completely (every fault is told at once), does one thing, and answers.
+
+pub mod auth;
+pub mod error;
+pub mod field_reader;
+pub mod frame;
+pub mod inbound_messages;
+pub mod json_body;
+pub mod messages;
+pub mod metrics;
+pub mod openapi;
+pub mod operations;
+pub mod page;
+pub mod path;
+pub mod problem;
+pub mod providers;
+pub mod query;
+pub mod router;
+pub mod routes;
+pub mod state;
+pub mod templates;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,0 +1,156 @@
+//! Every path of the API on one screen.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing,
+};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::{
+    error::ApiError, frame::framed, openapi, operations, providers, routes as routes_api, state::ApiState, templates,
+};
+use crate::server::ReservedConnection;
+
+/// A client that is told to come back later shall not come back at once.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// Everything that needs a key.
+fn v1() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(templates::list))
+        .routes(routes!(templates::get))
+        .routes(routes!(routes_api::list))
+        .routes(routes!(routes_api::get))
+        .routes(routes!(providers::list))
+        .routes(routes!(providers::get))
+        .routes(routes!(providers::balance))
+}
+
+/// What machines ask without a key.
+fn operations() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(operations::healthz))
+        .routes(routes!(operations::readyz))
+        .routes(routes!(operations::metrics))
+}
+
+/// The whole API on one listener.
+pub fn router(state: ApiState) -> Router {
+    let limited = v1().route_layer(middleware::from_fn_with_state(state.clone(), admit));
+    let (paths, _) = limited.merge(operations()).split_for_parts();
+    let clock = state.clock.clone();
+    framed(paths.with_state(state).merge(documentation()), clock)
+}
+
+/// Health and metrics alone, for a process that serves nothing else, and beside callbacks.
+pub fn operations_router(state: ApiState) -> Router {
+    let clock = state.clock.clone();
+    framed(Router::from(operations()).with_state(state), clock)
+}
+
+/// The document of everything that [`router`] serves.
+pub fn document() -> utoipa::openapi::OpenApi {
+    OpenApiRouter::with_openapi(openapi::Document::openapi()).merge(v1()).merge(operations()).into_openapi()
+}
+
+fn documentation() -> Router {
+    let yaml = openapi::yaml(&document()).map_err(|error| error.to_string());
+    let serve = move || {
+        let yaml = yaml.clone();
+        async move {
+            match yaml {
+                Ok(yaml) => ([(header::CONTENT_TYPE, "application/yaml")], yaml).into_response(),
+                Err(error) => ApiError::internal(error).into_response(),
+            }
+        }
+    };
+    let pages = SwaggerUi::new("/docs").config(Config::from("/openapi.yaml"));
+    let pages = Router::from(pages).layer(middleware::map_response(not_found_as_problem));
+    Router::new().route("/openapi.yaml", routing::get(serve)).merge(pages)
+}
+
+async fn not_found_as_problem(response: Response) -> Response {
+    if response.status() == StatusCode::NOT_FOUND {
+        return ApiError::NotFound("There is nothing at this path.").into_response();
+    }
+    response
+}
+
+/// Lets a call in while there is room. Health, metrics and callbacks do not pass here and so always have room left.
+async fn admit(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let reserved = request.extensions().get::<ReservedConnection>().is_some();
+    let permit = state.admission.try_acquire();
+    if let (false, Ok(_permit)) = (reserved, &permit) {
+        return next.run(request).await;
+    }
+    let mut response = ApiError::Unavailable { retry_after: BUSY, detail: "The gateway is busy." }.into_response();
+    if reserved {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use serde_json::json;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::api::testing::{get, send, state};
+
+    #[tokio::test]
+    async fn a_full_house_refuses_v1_and_nothing_else() {
+        let state = state();
+        let permits = u32::try_from(state.admission.available_permits()).unwrap();
+        let taken = state.admission.clone().acquire_many_owned(permits).await.unwrap();
+        let (parts, problem) = send(&state, "ops-key", "/v1/providers").await;
+        assert_eq!((parts.status.as_u16(), &problem["code"]), (503, &json!("unavailable")));
+        assert_eq!(parts.headers[header::RETRY_AFTER], "1");
+        assert_eq!(get(&state, "", "/healthz").await.0, 200);
+        assert_eq!(get(&state, "", "/metrics").await.0, 200);
+        drop(taken);
+        assert_eq!(get(&state, "ops-key", "/v1/providers").await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn a_reserved_connection_is_not_for_v1() {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = "/v1/providers".parse().unwrap();
+        request.extensions_mut().insert(ReservedConnection);
+        let response = router(state()).oneshot(request).await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()[header::CONNECTION]),
+            (503, &"close".parse().unwrap())
+        );
+    }
+
+    #[tokio::test]
+    async fn the_document_and_its_pages_are_served_without_a_key() {
+        let state = state();
+        let (parts, _) = send(&state, "", "/openapi.yaml").await;
+        assert_eq!(
+            (parts.status.as_u16(), &parts.headers[header::CONTENT_TYPE]),
+            (200, &"application/yaml".parse().unwrap())
+        );
+        assert_eq!(send(&state, "", "/docs/").await.0.status, 200);
+        assert_eq!(send(&state, "", "/docs/swagger-initializer.js").await.0.status, 200);
+        let (status, problem) = get(&state, "", "/docs/no_such.js").await;
+        assert_eq!((status, &problem["code"]), (404, &json!("not_found")));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_parameter_is_named() {
+        let (status, problem) = get(&state(), "ops-key", "/v1/routes?page=2").await;
+        assert_eq!((status, &problem["code"]), (422, &json!("unknown_field")));
+        assert_eq!(problem["errors"][0]["parameter"], "page");
+    }
+}

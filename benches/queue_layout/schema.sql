@@ -13,13 +13,14 @@ create schema a;
 create schema b;
 
 create table a.messages (
-  id uuid not null, app text not null, batch_id uuid, recipient text not null, sender text, channel text not null,
+  id uuid not null default uuid7(clock_timestamp()), app text not null, batch_id uuid, recipient text not null, sender text, channel text not null,
   category text not null, country text not null, provider text not null, route text not null, steps jsonb not null,
   step smallint not null default 0, failover text not null, on_unknown text not null, body text, template text,
   params jsonb, metadata jsonb, client_reference text, callback_url text, encoding text not null, segments smallint not null,
   sensitive boolean not null, test boolean not null default false, status text not null, error_code text,
   provider_code text, possible_duplicate boolean not null default false, sequence integer not null default 0,
-  created_at timestamptz not null, send_at timestamptz, valid_until timestamptz not null,
+  created_at timestamptz not null default now(), send_at timestamptz,
+  valid_until timestamptz not null default now() + interval '4 hours',
   sent_at timestamptz, final_at timestamptz,
   primary key (id)
 ) partition by range (id);
@@ -59,14 +60,15 @@ from unnest('{a,b}'::text[]) s, unnest('{messages,attempts}'::text[]) t,
      generate_series(date_trunc('day', now()) - interval '30 days', date_trunc('day', now()) + interval '1 day', '1 day') d
 \gexec
 
--- n new rows at a time, the same content for both layouts; `spread`: how far back they lie.
-create function new_rows(n int, spread interval) returns setof a.messages language sql volatile as $$
-  select uuid7(at), 'app' || (i % 5), null::uuid, '+8490' || lpad((random() * 9999999)::int::text, 7, '0'), 'SHOP',
-         'sms', 'transactional', 'VN', 'p' || (i % 2), 'default',
-         '[{"provider": "p0", "from": "SHOP"}, {"provider": "p1", "from": "SHOP", "after_seconds": 45}]'::jsonb, 0::smallint,
-         'on_rejection', 'hold', 'Your parcel ' || i || ' leaves the warehouse today and will reach you tomorrow between nine and noon.',
-         null::text, null::jsonb, jsonb_build_object('order', i, 'campaign', 'autumn', 'shard', i % 16), 'ref-' || gen_random_uuid()::text,
-         null::text, 'gsm7', 1::smallint, false, false, 'queued', null::text, null::text, false, 0,
-         at, null::timestamptz, at + interval '4 hours', null::timestamptz, null::timestamptz
-  from (select i, now() - spread * random() as at from generate_series(1, n) i) r
-$$;
+-- What is sent, made beforehand so that the rounds measure storing it; n runs from 1 to 100,000.
+create unlogged table sample as
+select i as n, 'app' || (i % 5) as app, '+8490' || lpad((random() * 9999999)::int::text, 7, '0') as recipient, 'SHOP' as sender,
+       'sms' as channel, 'transactional' as category, 'VN' as country, 'p' || (i % 2) as provider, 'default' as route,
+       '[{"provider": "p0", "from": "SHOP"}, {"provider": "p1", "from": "SHOP", "after_seconds": 45}]'::jsonb as steps,
+       'on_rejection' as failover, 'hold' as on_unknown,
+       'Your parcel ' || i || ' leaves the warehouse today and will reach you tomorrow between nine and noon.' as body,
+       jsonb_build_object('order', i, 'campaign', 'autumn', 'shard', i % 16) as metadata,
+       'ref-' || gen_random_uuid() as client_reference, 'gsm7' as encoding, 1::smallint as segments, false as sensitive, 'queued' as status
+from generate_series(1, 100000) i;
+alter table sample add primary key (n);
+vacuum analyze sample;

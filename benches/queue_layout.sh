@@ -7,7 +7,7 @@ set -euo pipefail
 
 seconds=${1:-5} rounds=${2:-9} clients=${3:-4}
 here=$(cd "$(dirname "$0")/queue_layout" && pwd)
-bin=$(dirname "$(readlink -f "$(command -v postgres || ls -d /usr/lib/postgresql/*/bin/postgres | tail -1)")")
+bin=$(dirname "$(readlink -f "$(command -v postgres || find /usr/lib/postgresql -name postgres -type f | sort -V | tail -1)")")
 dir=$(mktemp -d /tmp/queue_layout.XXXXXX)
 # With `id = any ($1)` the server keeps to custom plans, which touch only the partitions that the ids lie in.
 export PGHOST=$dir PGUSER=postgres PGDATABASE=postgres PGOPTIONS="-c plan_cache_mode=${PLAN:-auto}"

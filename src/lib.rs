@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod domain;
 pub mod keys;
 pub mod private_file;
+pub mod private_postgres;
 pub mod providers;
 pub mod secrets;
 pub mod server;

@@ -21,6 +21,7 @@ fn driver(base_url: &str, more: &str) -> Arc<dyn Provider> {
     build(Setup {
         name: "huawei".into(),
         from: None,
+        senders: vec![],
         timeout: Duration::from_secs(5),
         settings: settings.parse().unwrap(),
         clock: Clock::system(),

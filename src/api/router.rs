@@ -42,18 +42,18 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(operations::metrics))
 }
 
-/// The whole API on one listener.
-pub fn router(state: ApiState) -> Router {
+/// The whole API on one listener, with what carriers call beside it.
+pub fn router(state: ApiState, callbacks: Router) -> Router {
     let limited = v1().route_layer(middleware::from_fn_with_state(state.clone(), admit));
     let (paths, _) = limited.merge(operations()).split_for_parts();
     let clock = state.clock.clone();
-    framed(paths.with_state(state).merge(documentation()), clock)
+    framed(paths.with_state(state).merge(documentation()).merge(callbacks), clock)
 }
 
 /// Health and metrics alone, for a process that serves nothing else, and beside callbacks.
-pub fn operations_router(state: ApiState) -> Router {
+pub fn operations_router(state: ApiState, callbacks: Router) -> Router {
     let clock = state.clock.clone();
-    framed(Router::from(operations()).with_state(state), clock)
+    framed(Router::from(operations()).with_state(state).merge(callbacks), clock)
 }
 
 /// The document of everything that [`router`] serves.
@@ -126,7 +126,7 @@ mod tests {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = "/v1/providers".parse().unwrap();
         request.extensions_mut().insert(ReservedConnection);
-        let response = router(state()).oneshot(request).await.unwrap();
+        let response = router(state(), Router::new()).oneshot(request).await.unwrap();
         assert_eq!(
             (response.status().as_u16(), &response.headers()[header::CONNECTION]),
             (503, &"close".parse().unwrap())

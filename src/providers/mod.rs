@@ -154,13 +154,16 @@ pub struct BoundTemplate {
 }
 
 impl Submission {
-    /// About how many bytes it adds to a call; what [`Capabilities::max_call_bytes`] is compared with.
+    /// About how many bytes it adds to a call; what [`Capabilities::max_call_bytes`] is compared with. A provider that has the
+    /// template registered gets the values and never the text.
     pub fn weight(&self) -> usize {
-        let binding = self.binding.as_ref().map_or(0, |bound| {
+        let text = self.text.as_ref().map_or(0, String::len);
+        let content = self.binding.as_ref().map_or(text, |bound| {
             let params: usize = bound.params.iter().map(|param| param.len() + 4).sum();
-            params + bound.template_id.as_ref().map_or(0, String::len) + bound.signature.as_ref().map_or(0, String::len)
+            let content = bound.template_id.as_ref().map_or(text, String::len);
+            params + content + bound.signature.as_ref().map_or(0, String::len)
         });
-        64 + self.to.as_str().len() + self.text.as_ref().map_or(0, String::len) + binding
+        64 + self.to.as_str().len() + content
     }
 }
 

@@ -25,7 +25,7 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 const POOL_IDLE: Duration = Duration::from_secs(15);
 const LONGEST_CONNECT: Duration = Duration::from_secs(5);
 /// A wait that a server may ask for; more is taken as this.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// A client for one provider.
 #[derive(Clone)]

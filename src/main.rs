@@ -46,7 +46,11 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Check => return Ok(check(config_path)),
         Command::Key(options) => print(&PrintedKey(keys::generate(options.test, &mut rand::rng()))),
-        Command::Openapi => print(&sms_gateway::api::openapi::yaml(&sms_gateway::api::router::document())?.trim_end()),
+        Command::Openapi => print(
+            &sms_gateway::api::openapi::yaml(&sms_gateway::api::router::document())
+                .map_err(anyhow::Error::from_boxed)?
+                .trim_end(),
+        ),
         Command::Simulator(options) => simulate(*options).await?,
         Command::Healthcheck => healthcheck(&load(config_path)?).await?,
     }

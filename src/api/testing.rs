@@ -25,7 +25,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{Config, KeyHash, load},
-    dispatch::{Duties, Engine, Live, Parts},
+    dispatch::{self, Duties, Engine, Live},
     domain::{
         capabilities::{Capabilities, ContentRule, Reports},
         content::Channel,
@@ -124,7 +124,7 @@ pub fn state() -> ApiState {
 fn idle_engine(config: Arc<Config>) -> Engine {
     let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();
     let secrets = Secrets::load(&[key], std::path::Path::new("unused"), &mut rand::rng()).unwrap();
-    let parts = Parts {
+    let parts = dispatch::Parts {
         db: Db::open(PgConnectOptions::new().host("127.0.0.1").port(9), 8),
         clock: Clock::system(),
         secrets: Arc::new(secrets),

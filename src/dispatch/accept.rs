@@ -77,7 +77,9 @@ async fn write(engine: &Engine, queue: &tokio::sync::Mutex<mpsc::Receiver<Reques
                 () = engine.shared.stop.cancelled() => { queue.close(); }
             }
             // What was taken in before the stop is still stored.
-            while group.len() < GROUP && let Ok(request) = queue.try_recv() {
+            while group.len() < GROUP
+                && let Ok(request) = queue.try_recv()
+            {
                 group.push(request);
             }
         }

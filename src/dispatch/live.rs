@@ -102,10 +102,11 @@ impl Live {
 
     /// Whether and how long evidence may come about attempts with a provider that may no longer be configured.
     pub fn evidence(&self, provider: &str) -> EvidenceRule {
-        self.providers.get(provider).map_or(
-            EvidenceRule { window: REPORT_WINDOW, first_poll: None, without_id: true },
-            |provider| provider.evidence(),
-        )
+        self.providers
+            .get(provider)
+            .map_or(EvidenceRule { window: REPORT_WINDOW, first_poll: None, without_id: true }, |provider| {
+                provider.evidence()
+            })
     }
 
     /// The app that owns one of our numbers, written with or without `+`.

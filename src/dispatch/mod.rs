@@ -60,8 +60,14 @@ struct Shared {
     record: mpsc::Sender<record::Entry>,
     settle: mpsc::Sender<settle::Arrival>,
     changed: Notify,
+    /// Nothing new is begun.
     stop: CancellationToken,
-    tasks: TaskTracker,
+    /// What begins things: lines, sweeps, calls.
+    calls: TaskTracker,
+    /// All calls have ended.
+    ended: CancellationToken,
+    /// What writes down.
+    writers: TaskTracker,
 }
 
 /// What the engine is built from.
@@ -105,7 +111,9 @@ impl Engine {
                 settle,
                 changed: Notify::new(),
                 stop: CancellationToken::new(),
-                tasks: TaskTracker::new(),
+                calls: TaskTracker::new(),
+                ended: CancellationToken::new(),
+                writers: TaskTracker::new(),
             }),
         };
         if duties.intake {
@@ -146,15 +154,24 @@ impl Engine {
         self.shared.changed.notify_waiters();
     }
 
-    /// Stops claiming, finishes what is in flight, and writes it down.
+    /// Stops claiming, finishes the calls in flight, and writes down what came of them.
     pub async fn drain(&self) {
         self.shared.stop.cancel();
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+        self.shared.calls.close();
+        self.shared.calls.wait().await;
+        self.shared.ended.cancel();
+        self.shared.writers.close();
+        self.shared.writers.wait().await;
     }
 
+    /// A task that begins things.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.shared.tasks.spawn(task);
+        self.shared.calls.spawn(task);
+    }
+
+    /// A task that writes things down, until all that begin things have ended.
+    fn spawn_writer(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.writers.spawn(task);
     }
 
     /// Waits a little, or until the clock is put forward, the configuration changes, or the engine stops.

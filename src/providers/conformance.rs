@@ -133,7 +133,12 @@ impl Case {
 
 /// Every driver's case, in the order of [`DRIVERS`].
 fn cases() -> Vec<Case> {
-    vec![super::nxcloud_did::tests::case(), super::onsms_voice::tests::case(), super::sandbox::tests::case()]
+    vec![
+        super::huawei_sms::tests::case(),
+        super::nxcloud_did::tests::case(),
+        super::onsms_voice::tests::case(),
+        super::sandbox::tests::case(),
+    ]
 }
 
 fn http_cases() -> Vec<(Case, HttpCase)> {

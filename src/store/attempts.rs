@@ -114,30 +114,27 @@ pub async fn of_messages(
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// Writes the attempts that are new or changed. `recipients` names each one's recipient.
-pub async fn save<'a>(
-    connection: &mut PgConnection,
-    attempts: impl Iterator<Item = (MessageId, &'a str, &'a Attempt)> + Clone,
-) -> Result<(), StoreError> {
-    insert(&mut *connection, attempts.clone().filter(|(_, _, attempt)| attempt.changed == Changed::New)).await?;
-    update(
-        connection,
-        attempts.filter(|(_, _, attempt)| attempt.changed == Changed::Yes).map(|(_, _, attempt)| attempt),
-    )
-    .await
+/// An attempt to be written, with its message and its recipient.
+pub type Written<'a> = (MessageId, &'a str, &'a Attempt);
+
+/// Writes the attempts that are new or changed.
+pub async fn save(connection: &mut PgConnection, attempts: &[Written<'_>]) -> Result<(), StoreError> {
+    let of = |changed| -> Vec<Written<'_>> {
+        attempts.iter().filter(|(_, _, attempt)| attempt.changed == changed).copied().collect()
+    };
+    let (new, changed) = (of(Changed::New), of(Changed::Yes));
+    insert(&mut *connection, &new).await?;
+    update(connection, &changed).await
 }
 
-async fn insert<'a>(
-    connection: &mut PgConnection,
-    new: impl Iterator<Item = (MessageId, &'a str, &'a Attempt)> + Clone,
-) -> Result<(), StoreError> {
-    let each = || new.clone().map(|(_, _, attempt)| attempt);
-    let ids: Vec<Uuid> = each().map(|attempt| attempt.id.0).collect();
-    if ids.is_empty() {
+async fn insert(connection: &mut PgConnection, new: &[Written<'_>]) -> Result<(), StoreError> {
+    if new.is_empty() {
         return Ok(());
     }
-    let messages: Vec<Uuid> = new.clone().map(|(message, _, _)| message.0).collect();
-    let recipients: Vec<&str> = new.clone().map(|(_, recipient, _)| recipient).collect();
+    let each = || new.iter().map(|(_, _, attempt)| *attempt);
+    let ids: Vec<Uuid> = each().map(|attempt| attempt.id.0).collect();
+    let messages: Vec<Uuid> = new.iter().map(|(message, _, _)| message.0).collect();
+    let recipients: Vec<&str> = new.iter().map(|(_, recipient, _)| *recipient).collect();
     let numbers: Vec<i16> = each().map(|attempt| small(attempt.number)).collect();
     let steps: Vec<i16> = each().map(|attempt| small(attempt.step)).collect();
     let providers: Vec<&str> = each().map(|attempt| attempt.provider.as_str()).collect();
@@ -167,31 +164,28 @@ async fn insert<'a>(
     Ok(())
 }
 
-async fn update<'a>(
-    connection: &mut PgConnection,
-    changed: impl Iterator<Item = &'a Attempt> + Clone,
-) -> Result<(), StoreError> {
-    let ids: Vec<Uuid> = changed.clone().map(|attempt| attempt.id.0).collect();
-    if ids.is_empty() {
+async fn update(connection: &mut PgConnection, changed: &[Written<'_>]) -> Result<(), StoreError> {
+    if changed.is_empty() {
         return Ok(());
     }
-    let error = |attempt: &'a Attempt| attempt.error.as_ref();
-    let statuses: Vec<&str> = changed.clone().map(|attempt| attempt.status.as_str()).collect();
-    let native: Vec<Option<&str>> = changed.clone().map(|attempt| attempt.provider_message_id.as_deref()).collect();
-    let codes: Vec<Option<&str>> = changed.clone().map(|a| error(a).map(|cause| cause.code.as_str())).collect();
-    let categories: Vec<Option<&str>> =
-        changed.clone().map(|a| error(a).map(|cause| cause.category.as_str())).collect();
-    let retryable: Vec<Option<bool>> = changed.clone().map(|a| error(a).map(|cause| cause.retryable)).collect();
-    let provider_codes: Vec<Option<&str>> = changed.clone().map(|a| error(a)?.provider_code.as_deref()).collect();
-    let answered: Vec<Option<Timestamp>> = changed.clone().map(|attempt| attempt.answered_at).collect();
-    let completed: Vec<Option<Timestamp>> = changed.clone().map(|attempt| attempt.completed_at).collect();
-    let evidence: Vec<Option<Timestamp>> = changed.clone().map(|attempt| attempt.evidence_until).collect();
-    let polls_at: Vec<Option<Timestamp>> = changed.clone().map(|attempt| attempt.next_poll_at).collect();
-    let polls: Vec<i16> = changed.clone().map(|attempt| small(attempt.polls)).collect();
-    let segments: Vec<Option<i16>> = changed.clone().map(|attempt| attempt.segments.map(small)).collect();
-    let prices: Vec<Option<&str>> = changed.clone().map(|attempt| attempt.price.as_deref()).collect();
+    let each = || changed.iter().map(|(_, _, attempt)| *attempt);
+    let error = || each().map(|attempt| attempt.error.as_ref());
+    let ids: Vec<Uuid> = each().map(|attempt| attempt.id.0).collect();
+    let statuses: Vec<&str> = each().map(|attempt| attempt.status.as_str()).collect();
+    let native: Vec<Option<&str>> = each().map(|attempt| attempt.provider_message_id.as_deref()).collect();
+    let codes: Vec<Option<&str>> = error().map(|cause| cause.map(|cause| cause.code.as_str())).collect();
+    let categories: Vec<Option<&str>> = error().map(|cause| cause.map(|cause| cause.category.as_str())).collect();
+    let retryable: Vec<Option<bool>> = error().map(|cause| cause.map(|cause| cause.retryable)).collect();
+    let provider_codes: Vec<Option<&str>> = error().map(|cause| cause?.provider_code.as_deref()).collect();
+    let answered: Vec<Option<Timestamp>> = each().map(|attempt| attempt.answered_at).collect();
+    let completed: Vec<Option<Timestamp>> = each().map(|attempt| attempt.completed_at).collect();
+    let evidence: Vec<Option<Timestamp>> = each().map(|attempt| attempt.evidence_until).collect();
+    let polls_at: Vec<Option<Timestamp>> = each().map(|attempt| attempt.next_poll_at).collect();
+    let polls: Vec<i16> = each().map(|attempt| small(attempt.polls)).collect();
+    let segments: Vec<Option<i16>> = each().map(|attempt| attempt.segments.map(small)).collect();
+    let prices: Vec<Option<&str>> = each().map(|attempt| attempt.price.as_deref()).collect();
     // Arrays of arrays must be rectangular in PostgreSQL, so the parts travel as text.
-    let parts: Vec<String> = changed.clone().map(parts_text).collect();
+    let parts: Vec<String> = each().map(parts_text).collect();
     sqlx::query!(
         "update attempts as a
          set status = n.status, provider_message_id = n.native, error_code = n.code, error_category = n.category,

@@ -216,12 +216,13 @@ pub async fn save(
     if messages.is_empty() {
         return Ok(());
     }
-    let each = messages
+    let written: Vec<attempts::Written<'_>> = messages
         .iter()
-        .flat_map(|locked| locked.life.attempts.iter().map(|attempt| (locked.life.id, locked.to.as_str(), attempt)));
-    attempts::save(&mut *connection, each).await?;
+        .flat_map(|locked| locked.life.attempts.iter().map(|attempt| (locked.life.id, locked.to.as_str(), attempt)))
+        .collect();
+    attempts::save(&mut *connection, &written).await?;
     update_messages(&mut *connection, messages).await?;
-    save_queue(&mut *connection, messages, lease).await?;
+    save_queue(&mut *connection, messages, lease, now).await?;
     insert_decisions(connection, messages, now).await
 }
 
@@ -295,6 +296,7 @@ async fn save_queue(
     connection: &mut PgConnection,
     messages: &[&Locked],
     lease: Option<Lease>,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let gone: Vec<Uuid> = messages
         .iter()
@@ -323,7 +325,7 @@ async fn save_queue(
     let next: Vec<bool> = lives().map(Life::has_next_step).collect();
     let counts: Vec<i16> = lives().map(|life| i16::try_from(life.attempts.len()).unwrap_or(i16::MAX)).collect();
     let due: Vec<Option<Timestamp>> = lives().map(|life| life.send.map(|send| send.due)).collect();
-    let timers: Vec<Option<Timestamp>> = lives().map(Life::next_timer).collect();
+    let timers: Vec<Option<Timestamp>> = lives().map(|life| life.next_timer(now)).collect();
     let expiries: Vec<Timestamp> = lives().map(|life| life.expires_at).collect();
     let leased: Vec<bool> = lives().map(sending).collect();
     // While a message is being sent, `tries` and `group_limit` stay those of the hand-over in flight: what was answered needs

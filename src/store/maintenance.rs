@@ -25,11 +25,16 @@ pub async fn ensure_partitions(connection: &mut PgConnection, now: Timestamp) ->
     Ok(made)
 }
 
+// What is looked for below is locked at once, queue and message together and without waiting for anybody: whoever holds a row is
+// about to change it, and the next sweep sees what came of that.
+
 /// Messages whose lease ran out: a call may have been made, and nobody wrote down what came of it.
 pub async fn lease_ran_out(connection: &mut PgConnection, limit: i64) -> Result<Vec<MessageId>, StoreError> {
     ids(sqlx::query_scalar!(
-        "select message_id from queue where lease is not null and lease_until < now() order by lease_until limit $1",
-        limit
+        "select q.message_id from queue q join messages m on m.id = q.message_id
+         where q.lease is not null and q.lease_until < now()
+         order by q.lease_until limit $1 for update of q, m skip locked",
+        limit,
     )
     .fetch_all(connection)
     .await?)
@@ -42,10 +47,11 @@ pub async fn validity_over(
     limit: i64,
 ) -> Result<Vec<MessageId>, StoreError> {
     ids(sqlx::query_scalar!(
-        "select message_id from queue where send_due is not null and lease is null and expires_at <= $1
-         order by expires_at limit $2",
+        "select q.message_id from queue q join messages m on m.id = q.message_id
+         where q.send_due is not null and q.lease is null and q.expires_at <= $2
+         order by q.expires_at limit $1 for update of q, m skip locked",
+        limit,
         now,
-        limit
     )
     .fetch_all(connection)
     .await?)
@@ -58,9 +64,11 @@ pub async fn timer_due(
     limit: i64,
 ) -> Result<Vec<MessageId>, StoreError> {
     ids(sqlx::query_scalar!(
-        "select message_id from queue where timer_due <= $1 order by timer_due limit $2",
+        "select q.message_id from queue q join messages m on m.id = q.message_id
+         where q.timer_due <= $2
+         order by q.timer_due limit $1 for update of q, m skip locked",
+        limit,
         now,
-        limit
     )
     .fetch_all(connection)
     .await?)
@@ -74,12 +82,31 @@ pub async fn stranded(
     limit: i64,
 ) -> Result<Vec<MessageId>, StoreError> {
     ids(sqlx::query_scalar!(
-        "select message_id from queue
-         where provider = $1 and send_due <= $2 and lease is null and has_next and expires_at > $2
-         order by class, send_due limit $3",
-        provider,
+        "select q.message_id from queue q join messages m on m.id = q.message_id
+         where q.provider = $3 and q.send_due <= $2 and q.lease is null and q.has_next and q.expires_at > $2
+         order by q.class, q.send_due limit $1 for update of q, m skip locked",
+        limit,
         now,
-        limit
+        provider,
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Messages that wait for a provider that is no longer configured, and have somewhere else to go.
+pub async fn orphaned(
+    connection: &mut PgConnection,
+    configured: &[String],
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<MessageId>, StoreError> {
+    ids(sqlx::query_scalar!(
+        "select q.message_id from queue q join messages m on m.id = q.message_id
+         where not (q.provider = any($3)) and q.send_due <= $2 and q.lease is null and q.has_next and q.expires_at > $2
+         order by q.send_due limit $1 for update of q, m skip locked",
+        limit,
+        now,
+        configured,
     )
     .fetch_all(connection)
     .await?)

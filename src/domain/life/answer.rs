@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Attempt, Cause, Changed, DecisionKind, Failover, Life, HandOver, fold::Ended};
+use super::{Attempt, Cause, Changed, DecisionKind, Failover, HandOver, Life, fold::Ended};
 use crate::domain::{
     Timestamp,
     content::Category,

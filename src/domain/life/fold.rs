@@ -47,7 +47,7 @@ impl Life {
             return open(MessageStatus::Sent);
         }
         if let Some(attempt) = self.last(AttemptStatus::Unknown) {
-            let is_final = !self.evidence_may_come(now) && self.next_going_on().is_none();
+            let is_final = !self.evidence_may_come(now) && self.next_going_on(now).is_none();
             return Folded { status: MessageStatus::Unknown, is_final, error: attempt.error.clone() };
         }
         self.fold_ended(ended)

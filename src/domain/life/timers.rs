@@ -1,7 +1,7 @@
 //! What time does to a message: report windows, polls, steps that wait, validity, and providers that are not there.
 
 use super::{
-    Attempt, Cause, DecisionKind, Failover, Life, OnUnknown, RESEND_AFTER, HandOver, answer::changed, fold::Ended,
+    Attempt, Cause, DecisionKind, Failover, HandOver, Life, OnUnknown, RESEND_AFTER, answer::changed, fold::Ended,
 };
 use crate::domain::{
     Timestamp,
@@ -20,10 +20,10 @@ pub(super) struct GoingOn {
 
 impl Life {
     /// The next moment at which [`Life::tick`] has something to do.
-    pub fn next_timer(&self) -> Option<Timestamp> {
+    pub fn next_timer(&self, now: Timestamp) -> Option<Timestamp> {
         let windows = self.open_attempts().filter_map(|attempt| attempt.evidence_until);
         let polls = self.open_attempts().filter_map(|attempt| attempt.next_poll_at);
-        windows.chain(polls).chain(self.next_going_on().map(|next| next.at)).min()
+        windows.chain(polls).chain(self.next_going_on(now).map(|next| next.at)).min()
     }
 
     /// The attempt to ask the provider about now.
@@ -48,10 +48,8 @@ impl Life {
         for attempt in &mut self.attempts {
             attempt.close_window(now);
         }
-        if let Some(next) = self.next_going_on().filter(|next| next.at <= now) {
-            if now >= self.expires_at {
-                // Too late for the next step; the fold below sees that nothing is left to go on to.
-            } else if next.resend {
+        if let Some(next) = self.next_going_on(now).filter(|next| next.at <= now) {
+            if next.resend {
                 let provider = self.step(next.step).map(|step| step.provider.clone());
                 let detail = "no evidence came; the route says to hand it over once more".to_owned();
                 self.decide(DecisionKind::Resend, Some(next.attempt), provider, detail);
@@ -110,7 +108,7 @@ impl Life {
     }
 
     /// What the message will go on to by itself if no final report comes: a step that waits its seconds, or a resend.
-    pub(super) fn next_going_on(&self) -> Option<GoingOn> {
+    pub(super) fn next_going_on(&self, now: Timestamp) -> Option<GoingOn> {
         let last = self.attempts.last()?;
         let open = matches!(last.status, AttemptStatus::Sent | AttemptStatus::Unknown);
         if !open || self.send.is_some() || self.attempts.iter().any(|other| other.status == AttemptStatus::Delivered) {
@@ -128,7 +126,8 @@ impl Life {
                 resend: true,
             });
         let next = waits.into_iter().chain(resend).min_by_key(|next| next.at)?;
-        (next.at < self.expires_at).then_some(next)
+        // Too late for another hand-over: then there is nothing to go on to.
+        (next.at < self.expires_at && now < self.expires_at).then_some(next)
     }
 
     fn timed_step(&self, last: &Attempt) -> Option<GoingOn> {

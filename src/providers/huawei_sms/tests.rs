@@ -5,10 +5,62 @@ use crate::{
     domain::{Timestamp, ids::AttemptId},
     providers::{
         BoundTemplate, ProviderErrorKind,
+        codes::Stage,
+        conformance::{Case, HttpCase, callback},
         huawei_sms::sign::Authorization,
         scripted_server::{Request, Server},
     },
 };
+
+/// What the conformance suite must know. The pushes of the fixtures are all signed, so that one set of keys reads them.
+pub fn case() -> Case {
+    Case {
+        settings: "base_url = 'BASE_URL'\napp_key = 'key'\napp_secret = 'q4Ii87BhExampleSecret80SfD7Al'\n\
+                   region = 'cn'\npush_keys = [\n\
+                   { access_key = 'PushKeyOld', secret = 'push-secret-of-yesterday' },\n\
+                   { access_key = 'PushKeyNew', secret = 'push-secret-of-today' }]\n",
+        from: "isms100000001",
+        to: "+8615512345678",
+        text: None,
+        binding: submission("+8615512345678", &["123456"]).binding,
+        http: Some(HttpCase {
+            codes: &CODES,
+            answer: answer_with,
+            accepted: (Stage::PerNumber, "000000"),
+            undocumented: (Stage::PerNumber, "E299999"),
+            unreadable: &["", "<html>", "{}", "[]", r#"{"code":null}"#, r#"{"code":"000000","result":[]}"#],
+        }),
+        report: Some(signed_report),
+        secrets: &[SECRET, "push-secret-of-yesterday", "push-secret-of-today"],
+        ..Case::of("huawei_sms")
+    }
+}
+
+fn answer_with(stage: Stage, code: &str) -> Option<(&'static str, String)> {
+    let about_the_number = serde_json::json!([{"originTo": "+8615512345678", "status": code, "smsMsgId": "a_1"}]);
+    match stage {
+        Stage::PerNumber if code == "000000" => {
+            Some(("200 OK", serde_json::json!({"code": code, "result": about_the_number}).to_string()))
+        }
+        Stage::PerNumber => {
+            Some(("400 Bad Request", serde_json::json!({"code": "E000510", "result": about_the_number}).to_string()))
+        }
+        Stage::SendResponse if code == "000000" => None,
+        Stage::SendResponse => Some(("400 Bad Request", serde_json::json!({"code": code}).to_string())),
+        Stage::Report | Stage::Poll => None,
+    }
+}
+
+fn signed_report(status: &str) -> Callback {
+    let body = format!("smsMsgId=a_1&status={status}");
+    let unsigned = callback(&[], body.as_bytes());
+    let key = sign::KeyPair { access_key: "PushKeyNew".into(), secret: "push-secret-of-today".into() };
+    let date = "20241220T010203Z";
+    let headers = [("x-sdk-date", date)];
+    let path = &unsigned.path_and_query;
+    let request = Signable { method: "POST", path, query: "", headers: &headers, body: body.as_bytes() };
+    callback(&[headers[0], ("authorization", &request.authorization(&key, date))], body.as_bytes())
+}
 
 const SECRET: &str = "q4Ii87BhExampleSecret80SfD7Al";
 const REPORT_URL: &str = "https://sms.example.com/callbacks/huawei/call_x.mac";

@@ -41,6 +41,7 @@ pub(super) fn config(routes: Vec<Route>) -> Config {
         templates: BTreeMap::new(),
         routes,
         apps: BTreeMap::from([("shop".to_owned(), app(None)), ("fallback".to_owned(), app(Some("last")))]),
+        first_start: false,
     };
     for (name, from, senders, countries) in [
         ("sandbox", None, &[][..], None),

@@ -1,0 +1,417 @@
+//! The line to one provider: claims what is due, opens attempts, and makes the calls.
+//!
+//! Attempts are committed before a call is made, so after a crash an open attempt says that a call may have been made. Only what
+//! a free slot will send now is claimed.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use nix::time::{ClockId, clock_gettime};
+use uuid::Uuid;
+
+use super::{AFTER_FAILURE, Engine, GROUP, LiveProvider, log_failure, record};
+use crate::{
+    config::Config,
+    domain::{
+        Timestamp,
+        content::Content,
+        ids::{AttemptId, CallId, MessageId},
+        life::Answer,
+    },
+    providers::{Call, ProviderError, Submission, codes},
+    routing,
+    secrets::Secrets,
+    store::{
+        Db, StoreError,
+        life::{self, Lease, Locked, StoredContent},
+        maintenance,
+    },
+};
+
+/// Nothing is missed if a wake-up is lost: every line looks by itself, at about this pace.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// What is left of a lease for writing down the answer.
+const LEASE_MARGIN: Duration = Duration::from_secs(2);
+
+/// Keeps one line running for each provider that is configured.
+pub(super) fn spawn(engine: &Engine) {
+    let of_task = engine.clone();
+    engine.spawn(async move {
+        let mut running: HashSet<String> = HashSet::new();
+        while !of_task.stopping() {
+            for name in of_task.live().providers.keys() {
+                if running.insert(name.clone()) {
+                    let (of_line, name) = (of_task.clone(), name.clone());
+                    of_task.spawn(async move { run(&of_line, &name).await });
+                }
+            }
+            of_task.pause(Duration::from_secs(5)).await;
+        }
+    });
+}
+
+async fn run(engine: &Engine, name: &str) {
+    while !engine.stopping() {
+        let Some(provider) = engine.live().providers.get(name).cloned() else {
+            // It may be configured again.
+            engine.pause(Duration::from_secs(5)).await;
+            continue;
+        };
+        let found = match turn(engine, &provider).await {
+            Ok(found) => found,
+            Err(error) => {
+                log_failure("line", &error);
+                engine.pause(AFTER_FAILURE).await;
+                continue;
+            }
+        };
+        if found == 0 {
+            tokio::select! {
+                () = provider.wake.notified() => {}
+                () = engine.pause(jittered(LOOK_EVERY)) => {}
+            }
+        }
+    }
+}
+
+/// Between half and one and a half of a length, so that processes do not look in step.
+fn jittered(length: Duration) -> Duration {
+    length.mul_f64(rand::random_range(0.5..1.5))
+}
+
+/// One look. Returns how many messages it moved.
+async fn turn(engine: &Engine, provider: &Arc<LiveProvider>) -> Result<usize, StoreError> {
+    let unavailable = provider.unavailable();
+    let probe = provider.breaker.is_open() && provider.unavailable() != Some("the provider is paused");
+    if let Some(why) = unavailable {
+        let moved = pass_over(engine, provider, why).await?;
+        if !(probe && provider.breaker.take_probe()) {
+            return Ok(moved);
+        }
+    }
+    let per_call = provider.capabilities().max_recipients_per_call.max(1);
+    let calls = if unavailable.is_some() { 1 } else { free_slots(provider).await };
+    let messages = if unavailable.is_some() { 1 } else { calls.saturating_mul(per_call).min(GROUP) };
+    let claimed = claim(engine, provider, calls, messages).await?;
+    let count = claimed.iter().map(|prepared| prepared.sent_for.len()).sum();
+    for prepared in claimed {
+        make_call(engine, provider, prepared).await;
+    }
+    Ok(count)
+}
+
+/// Waits for a free slot and counts how many there are.
+async fn free_slots(provider: &LiveProvider) -> usize {
+    drop(provider.in_flight.acquire().await);
+    provider.in_flight.available_permits().max(1)
+}
+
+/// The provider is not there: what has somewhere else to go, goes.
+async fn pass_over(engine: &Engine, provider: &LiveProvider, why: &'static str) -> Result<usize, StoreError> {
+    let (name, now) = (provider.name.clone(), engine.clock().now());
+    let next = Db::unit(&engine.db().work, move |connection| {
+        Box::pin(async move {
+            let ids = maintenance::stranded(&mut *connection, &name, now, 500).await?;
+            let mut locked = life::lock(&mut *connection, &ids).await?;
+            locked.retain_mut(|locked| locked.life.step_unavailable(why, now));
+            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
+            Ok(next_providers(&locked))
+        })
+    })
+    .await?;
+    let live = engine.live();
+    next.iter().for_each(|provider| live.wake(provider));
+    Ok(next.len())
+}
+
+/// The providers that messages wait for now.
+pub(super) fn next_providers(messages: &[Locked]) -> HashSet<String> {
+    let next = |locked: &Locked| Some(locked.life.step(locked.life.send?.step)?.provider.clone());
+    messages.iter().filter_map(next).collect()
+}
+
+/// A call that is about to be made, and for which messages.
+struct Prepared {
+    call: Call,
+    sent_for: Vec<Entry>,
+    /// Not after this, by a clock that also counts while the machine is suspended.
+    not_after: Duration,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    message: MessageId,
+    attempt: u16,
+}
+
+/// Time since boot, suspension included: a lease ages while the machine sleeps.
+fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
+/// Claims what is due, in one commit with the attempts that say so.
+async fn claim(
+    engine: &Engine,
+    provider: &Arc<LiveProvider>,
+    calls: usize,
+    messages: usize,
+) -> Result<Vec<Prepared>, StoreError> {
+    let live = engine.live();
+    let lease = Lease { token: Uuid::new_v4(), length: live.config.dispatch.lease };
+    let not_after = (since_boot() + lease.length).saturating_sub(provider.section.timeout + LEASE_MARGIN);
+    let planner = Planner {
+        engine: engine.clone(),
+        config: live.config.clone(),
+        provider: provider.clone(),
+        now: engine.clock().now(),
+        not_after,
+        calls,
+    };
+    Db::unit(&engine.db().work, move |connection| {
+        Box::pin(async move {
+            let limit = i64::try_from(messages).unwrap_or(i64::MAX);
+            let mut due = life::lock_due(&mut *connection, &planner.provider.name, planner.now, limit).await?;
+            let prepared = planner.plan(&mut due);
+            let started: Vec<&Locked> = due.iter().filter(|locked| locked.life.send.is_none()).collect();
+            life::save(connection, &started, Some(lease), planner.now).await?;
+            Ok(prepared)
+        })
+    })
+    .await
+}
+
+/// Makes calls out of messages.
+struct Planner {
+    engine: Engine,
+    config: Arc<Config>,
+    provider: Arc<LiveProvider>,
+    now: Timestamp,
+    not_after: Duration,
+    calls: usize,
+}
+
+impl Planner {
+    /// Opens an attempt for each message that finds a place in one of the calls. The others stay as they were.
+    fn plan(&self, due: &mut [Locked]) -> Vec<Prepared> {
+        let mut open: Vec<Draft> = Vec::new();
+        for locked in due {
+            let Some(ready) = self.prepare(locked) else { continue };
+            let place = open.iter().position(|draft| draft.takes(&ready, self.provider.capabilities()));
+            let place = match place {
+                Some(place) => place,
+                None if open.len() < self.calls => {
+                    open.push(Draft::new(&ready, self.now));
+                    open.len() - 1
+                }
+                None => continue,
+            };
+            let draft = &mut open[place];
+            let attempt_id = AttemptId::new(self.now);
+            let Some(number) = locked.life.start_attempt(attempt_id, draft.call_id, &ready.sender, self.now) else {
+                continue;
+            };
+            draft.add(locked, ready, attempt_id, number);
+        }
+        open.into_iter().filter(|draft| !draft.submissions.is_empty()).map(|draft| self.finish(draft)).collect()
+    }
+
+    /// What the provider gets of a message, by the bindings and senders of this moment.
+    fn prepare(&self, locked: &Locked) -> Option<Ready> {
+        let send = locked.life.send?;
+        let step = locked.life.step(send.step)?;
+        // Content that cannot be opened goes out as nothing, and the driver refuses that: no route can mend a lost key.
+        let content = open(self.engine.secrets(), locked).unwrap_or_default();
+        let template = content.template.as_ref().and_then(|used| self.config.templates.get(&used.name));
+        let binding = template.and_then(|template| template.bindings.get(&self.provider.name));
+        let sender = routing::sender_for(step, binding, &self.provider.section).unwrap_or_default();
+        let bound = routing::bind(&content, template, &self.provider.name);
+        Some(Ready { content, bound, sender, group_limit: send.group_limit, to: locked.to.as_str().to_owned() })
+    }
+
+    fn finish(&self, draft: Draft) -> Prepared {
+        let reference = draft.call_id.to_string();
+        let report_url =
+            self.provider.capabilities().report_url_per_call.then(|| self.report_url(&reference)).flatten();
+        Prepared {
+            call: Call { reference, from: draft.sender, report_url, submissions: draft.submissions },
+            sent_for: draft.sent_for,
+            not_after: self.not_after,
+        }
+    }
+
+    /// The address for reports of one call: it names the call and proves that we made it.
+    fn report_url(&self, reference: &str) -> Option<String> {
+        let base = self.config.server.public_url.as_ref()?.as_str().trim_end_matches('/').to_owned();
+        let mac = self.engine.secrets().callback_mac(reference);
+        Some(format!("{base}/callbacks/{}/{reference}.{mac}", self.provider.name))
+    }
+}
+
+/// The content of a message, readable.
+fn open(secrets: &Secrets, locked: &Locked) -> Option<Content> {
+    match &locked.content {
+        StoredContent::Plain(content) => Some(content.clone()),
+        StoredContent::Sealed(sealed) => {
+            let opened = secrets.open(sealed, locked.life.id.0.as_bytes()).ok()?;
+            serde_json::from_slice(&opened).ok()
+        }
+        StoredContent::Erased => None,
+    }
+}
+
+struct Ready {
+    content: Content,
+    bound: Option<crate::providers::BoundTemplate>,
+    sender: String,
+    group_limit: Option<u16>,
+    to: String,
+}
+
+/// A call that is being filled.
+struct Draft {
+    call_id: CallId,
+    sender: String,
+    group_limit: Option<u16>,
+    weight: usize,
+    numbers: HashSet<String>,
+    submissions: Vec<Submission>,
+    sent_for: Vec<Entry>,
+}
+
+impl Draft {
+    fn new(first: &Ready, now: Timestamp) -> Self {
+        Self {
+            call_id: CallId::new(now),
+            sender: first.sender.clone(),
+            group_limit: first.group_limit,
+            weight: 0,
+            numbers: HashSet::new(),
+            submissions: Vec::new(),
+            sent_for: Vec::new(),
+        }
+    }
+
+    /// Is there room? The same sender, no number twice, within the provider's limits.
+    fn takes(&self, ready: &Ready, capabilities: &crate::domain::capabilities::Capabilities) -> bool {
+        let most = self.group_limit.map_or(usize::MAX, usize::from).min(capabilities.max_recipients_per_call);
+        self.sender == ready.sender
+            && self.group_limit == ready.group_limit
+            && self.submissions.len() < most
+            && self.weight < capabilities.max_call_bytes.saturating_sub(4096)
+            && !self.numbers.contains(&ready.to)
+    }
+
+    fn add(&mut self, locked: &Locked, ready: Ready, attempt_id: AttemptId, number: u16) {
+        let submission = Submission {
+            attempt_id,
+            attempt_number: number,
+            to: locked.to.clone(),
+            text: ready.content.text,
+            binding: ready.bound,
+        };
+        self.weight += submission.weight();
+        self.numbers.insert(ready.to);
+        self.submissions.push(submission);
+        self.sent_for.push(Entry { message: locked.life.id, attempt: number });
+    }
+}
+
+/// Makes the call in a task of its own and hands what came of it to the writers. Waits only for a free slot.
+async fn make_call(engine: &Engine, provider: &Arc<LiveProvider>, prepared: Prepared) {
+    let Ok(slot) = provider.in_flight.clone().acquire_owned().await else { return };
+    let (of_call, provider) = (engine.clone(), provider.clone());
+    engine.spawn(async move {
+        let answers = call(&provider, &prepared).await;
+        for (entry, answer) in prepared.sent_for.iter().zip(answers) {
+            count(&provider.name, &answer);
+            let entry = record::Entry { message: entry.message, attempt: entry.attempt, answer };
+            // The writers end only after every call has ended.
+            drop(of_call.shared.record.send(entry).await);
+        }
+        drop(slot);
+        provider.wake.notify_one();
+    });
+}
+
+async fn call(provider: &LiveProvider, prepared: &Prepared) -> Vec<Answer> {
+    let count = prepared.sent_for.len();
+    if since_boot() > prepared.not_after {
+        // The claim is too old to be sure that nobody else took over. Nothing was written yet.
+        let late = ProviderError::not_connected("the lease was too old to begin a call");
+        return vec![answer_of_error(&late, count); count];
+    }
+    let started = std::time::Instant::now();
+    let result = provider.driver.submit(&prepared.call).await;
+    let seconds = started.elapsed().as_secs_f64();
+    metrics::histogram!("sms_gateway_submit_duration_seconds", "provider" => provider.name.clone()).record(seconds);
+    match result {
+        Ok(outcomes) => {
+            provider.breaker.record(outcomes.iter().all(|outcome| outcome.verdict.counts_for_breaker()));
+            let missing = codes::shared(codes::Stage::PerNumber, "missing_in_result");
+            let mut answers: Vec<Answer> = outcomes.into_iter().map(answer_of_outcome).collect();
+            answers.resize_with(count, || Answer { provider_code: None, ..answer_of_verdict(missing.verdict) });
+            answers
+        }
+        Err(error) => {
+            tracing::warn!(
+                provider = provider.name,
+                error = &error as &dyn std::error::Error,
+                "a call did not go well"
+            );
+            provider.breaker.record(error.verdict.counts_for_breaker());
+            vec![answer_of_error(&error, count); count]
+        }
+    }
+}
+
+fn answer_of_verdict(verdict: crate::domain::verdict::Verdict) -> Answer {
+    Answer {
+        verdict,
+        provider_code: None,
+        provider_message_id: None,
+        segments: None,
+        retry_after: None,
+        not_connected: false,
+        split_to: None,
+    }
+}
+
+fn answer_of_outcome(outcome: crate::providers::Outcome) -> Answer {
+    Answer {
+        provider_code: outcome.provider_code,
+        provider_message_id: outcome.provider_message_id,
+        segments: outcome.segments,
+        retry_after: outcome.retry_after,
+        ..answer_of_verdict(outcome.verdict)
+    }
+}
+
+/// An error of the whole call is the answer to each of its messages; unless it may lie with one of them, which condemns only
+/// a call of one: the others are not made to pay for it.
+fn answer_of_error(error: &ProviderError, recipients: usize) -> Answer {
+    use crate::{
+        domain::{error_code::ErrorCode, verdict::Scope},
+        providers::ProviderErrorKind,
+    };
+    let may_lie_with_one = match error.verdict.scope {
+        Scope::Message | Scope::Recipient | Scope::Sender | Scope::Template | Scope::Destination => true,
+        Scope::Provider => error.verdict.error == Some(ErrorCode::ProviderRejected),
+        Scope::Account | Scope::Network | Scope::None => false,
+    };
+    let split = error.kind == ProviderErrorKind::Refused && may_lie_with_one && recipients > 1;
+    Answer {
+        provider_code: error.provider_code.clone(),
+        retry_after: error.retry_after,
+        not_connected: error.kind == ProviderErrorKind::NotConnected,
+        split_to: split.then(|| u16::try_from(recipients / 8).unwrap_or(u16::MAX).max(1)),
+        ..answer_of_verdict(error.verdict)
+    }
+}
+
+fn count(provider: &str, answer: &Answer) {
+    let outcome = match answer.verdict.error {
+        None => "sent",
+        Some(code) => code.as_str(),
+    };
+    metrics::counter!("sms_gateway_attempts_total", "provider" => provider.to_owned(), "outcome" => outcome)
+        .increment(1);
+}

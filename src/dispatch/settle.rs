@@ -1,0 +1,475 @@
+//! Settling: what carriers push, polls answer and the sandbox feeds, many in one commit.
+//!
+//! A push is kept as it came in, read, matched to its attempts and applied in one transaction, and answered after that. If the
+//! applying fails, the push alone is kept, still before it is answered, and a sweep applies it later. If not even that is
+//! possible it is not answered with success.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::{Engine, GROUP, Live, WRITERS, line, log_failure};
+use crate::{
+    domain::{
+        Timestamp,
+        ids::{CallId, InboundMessageId, MessageId, new_uuid},
+        life::Absorbed,
+        report::{Inbound, Report},
+    },
+    providers::{Callback, CallbackEvent},
+    store::{
+        Db, StoreError,
+        callbacks::{self, CallbackState, StoredCallback},
+        inbound::{self, InboundRecord},
+        life::{self, Locked},
+        reports::{self, Match, Outcome, StoredReport},
+    },
+};
+
+/// Something that came in.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    provider: String,
+    /// The push that brought it, when it is not kept yet.
+    callback: Option<StoredCallback>,
+    callback_id: Option<uuid::Uuid>,
+    events: Vec<CallbackEvent>,
+    /// The attempt that was asked about, for polls.
+    asked: Option<Match>,
+    answer: Option<oneshot::Sender<Result<(), NotKept>>>,
+}
+
+/// A push that could not be kept. The carrier must not be told that it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the push could not be kept")]
+pub struct NotKept;
+
+impl Engine {
+    /// Keeps a push and applies what it says. `Ok` means that it is durable.
+    pub async fn take_in(&self, provider: &str, push: &Callback, events: Vec<CallbackEvent>) -> Result<(), NotKept> {
+        let stored = self.sealed(provider, push);
+        let (answer, answered) = oneshot::channel();
+        let arrival = Arrival {
+            provider: provider.to_owned(),
+            callback_id: Some(stored.id),
+            callback: Some(stored),
+            events,
+            asked: None,
+            answer: Some(answer),
+        };
+        self.shared.settle.try_send(arrival).map_err(|_| NotKept)?;
+        answered.await.unwrap_or(Err(NotKept))
+    }
+
+    /// Keeps a push that could not be read, for people to look at.
+    pub async fn keep_unreadable(&self, provider: &str, push: &Callback, problem: &str) -> Result<(), NotKept> {
+        let (stored, problem) = (self.sealed(provider, push), problem.to_owned());
+        Db::unit(&self.db().intake, move |connection| {
+            Box::pin(async move {
+                callbacks::insert(&mut *connection, &[(&stored, CallbackState::Unreadable)]).await?;
+                callbacks::mark(connection, stored.id, CallbackState::Unreadable, Some(&problem)).await
+            })
+        })
+        .await
+        .map_err(|error| {
+            log_failure("callbacks", &error);
+            NotKept
+        })
+    }
+
+    fn sealed(&self, provider: &str, push: &Callback) -> StoredCallback {
+        let id = new_uuid(push.received_at);
+        StoredCallback {
+            id,
+            provider: provider.to_owned(),
+            headers: push.headers.clone(),
+            path: push.path_and_query.clone(),
+            body: self.secrets().seal(&push.body, id.as_bytes()),
+            call_reference: push.call_reference.clone(),
+        }
+    }
+
+    /// Hands in the answer to a question about an attempt.
+    pub(super) async fn polled(&self, provider: &str, asked: Match, report: Report) {
+        let arrival = Arrival {
+            provider: provider.to_owned(),
+            callback: None,
+            callback_id: None,
+            events: vec![CallbackEvent::Report(report)],
+            asked: Some(asked),
+            answer: None,
+        };
+        drop(self.shared.settle.send(arrival).await);
+    }
+}
+
+pub(super) fn spawn(
+    engine: &Engine,
+    queue: mpsc::Receiver<Arrival>,
+    mut feed: mpsc::Receiver<(String, Vec<CallbackEvent>)>,
+) {
+    let queue = Arc::new(Mutex::new(queue));
+    for _ in 0..WRITERS {
+        let (of_task, queue) = (engine.clone(), queue.clone());
+        engine.spawn_writer(async move { write(&of_task, &queue).await });
+    }
+    let of_task = engine.clone();
+    engine.spawn_writer(async move {
+        loop {
+            let next = tokio::select! {
+                next = feed.recv() => next,
+                () = of_task.shared.ended.cancelled() => None,
+            };
+            let Some((provider, events)) = next else { return };
+            let arrival = Arrival { provider, callback: None, callback_id: None, events, asked: None, answer: None };
+            if of_task.shared.settle.send(arrival).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+async fn write(engine: &Engine, queue: &Mutex<mpsc::Receiver<Arrival>>) {
+    loop {
+        let mut group = Vec::with_capacity(GROUP);
+        {
+            let mut queue = queue.lock().await;
+            tokio::select! {
+                _ = queue.recv_many(&mut group, GROUP) => {}
+                () = engine.shared.ended.cancelled() => {
+                    while let Ok(arrival) = queue.try_recv() {
+                        group.push(arrival);
+                    }
+                }
+            }
+        }
+        if group.is_empty() {
+            return;
+        }
+        settle(engine, group).await;
+    }
+}
+
+async fn settle(engine: &Engine, group: Vec<Arrival>) {
+    let (live, now) = (engine.live(), engine.clock().now());
+    let group = Arc::new(group);
+    let arrivals = group.clone();
+    let done = Db::unit(&engine.db().intake, move |connection| {
+        Box::pin(async move { apply(connection, &live, &arrivals, now).await })
+    })
+    .await;
+    let Ok(mut group) = Arc::try_unwrap(group) else { return };
+    match done {
+        Ok(next) => {
+            let live = engine.live();
+            next.iter().for_each(|provider| live.wake(provider));
+            group.iter_mut().for_each(|arrival| arrival.answer(Ok(())));
+        }
+        Err(error) => {
+            log_failure("settle", &error);
+            for mut arrival in group {
+                let kept = keep(engine, arrival.callback.take()).await;
+                arrival.answer(kept);
+            }
+        }
+    }
+}
+
+impl Arrival {
+    fn answer(&mut self, kept: Result<(), NotKept>) {
+        if let Some(answer) = self.answer.take() {
+            // The carrier may be gone; what it said stays.
+            let _ = answer.send(kept);
+        }
+    }
+}
+
+/// Keeps a push by itself; a sweep applies it later.
+async fn keep(engine: &Engine, callback: Option<StoredCallback>) -> Result<(), NotKept> {
+    let Some(callback) = callback else { return Ok(()) };
+    Db::unit(&engine.db().intake, move |connection| {
+        Box::pin(async move { callbacks::insert(connection, &[(&callback, CallbackState::Waiting)]).await })
+    })
+    .await
+    .map_err(|error| {
+        log_failure("callbacks", &error);
+        NotKept
+    })
+}
+
+/// Applies pushes that were kept but not applied. For the sweep.
+pub(super) async fn apply_waiting(engine: &Engine) -> Result<usize, StoreError> {
+    let (of_task, now) = (engine.clone(), engine.clock().now());
+    Db::unit(&engine.db().work, move |connection| {
+        Box::pin(async move {
+            let live = of_task.live();
+            let waiting = callbacks::lock_waiting(&mut *connection, 100).await?;
+            let count = waiting.len();
+            for callback in waiting {
+                let id = callback.id;
+                let (state, problem, events) = match read_again(&of_task, &live, &callback) {
+                    Ok(events) => (CallbackState::Done, None, events),
+                    Err(problem) => (CallbackState::Unreadable, Some(problem), Vec::new()),
+                };
+                let arrival = Arrival {
+                    provider: callback.provider,
+                    callback: None,
+                    callback_id: Some(id),
+                    events,
+                    asked: None,
+                    answer: None,
+                };
+                apply(&mut *connection, &live, &[arrival], now).await?;
+                callbacks::mark(&mut *connection, id, state, problem.as_deref()).await?;
+            }
+            Ok(count)
+        })
+    })
+    .await
+}
+
+fn read_again(engine: &Engine, live: &Live, callback: &StoredCallback) -> Result<Vec<CallbackEvent>, String> {
+    let provider = live.providers.get(&callback.provider).ok_or("the provider is not configured")?;
+    let body = engine.secrets().open(&callback.body, callback.id.as_bytes()).map_err(|error| error.to_string())?;
+    let push = Callback {
+        headers: callback.headers.clone(),
+        path_and_query: callback.path.clone(),
+        body: body.into(),
+        call_reference: callback.call_reference.clone(),
+        received_at: crate::domain::ids::time_of(callback.id),
+    };
+    provider.driver.parse_callback(&push).map_err(|error| error.to_string())
+}
+
+async fn apply(
+    connection: &mut sqlx::PgConnection,
+    live: &Live,
+    arrivals: &[Arrival],
+    now: Timestamp,
+) -> Result<HashSet<String>, StoreError> {
+    let new: Vec<(&StoredCallback, CallbackState)> =
+        arrivals.iter().filter_map(|arrival| Some((arrival.callback.as_ref()?, CallbackState::Done))).collect();
+    callbacks::insert(&mut *connection, &new).await?;
+    let (mut reports, mut arrived) = sort(live, arrivals, now);
+    find_attempts(&mut *connection, live, &mut reports, now).await?;
+    decide_doubtful(live, &mut reports, &mut arrived);
+    let mut kept: Vec<StoredReport> = reports.into_iter().map(|sorted| sorted.report).collect();
+    let next = absorb_all(&mut *connection, &mut kept, now).await?;
+    reports::insert(&mut *connection, &kept).await?;
+    for inbound in arrived {
+        inbound::insert(&mut *connection, &inbound).await?;
+    }
+    Ok(next)
+}
+
+/// A report on its way, and the inbound message that it may be instead.
+struct Sorted {
+    report: StoredReport,
+    or_inbound: Option<InboundRecord>,
+}
+
+fn sort(live: &Live, arrivals: &[Arrival], now: Timestamp) -> (Vec<Sorted>, Vec<InboundRecord>) {
+    let (mut reports, mut arrived) = (Vec::new(), Vec::new());
+    for arrival in arrivals {
+        for event in &arrival.events {
+            match event {
+                CallbackEvent::Report(report) => {
+                    reports.push(Sorted { report: stored(arrival, report, now), or_inbound: None });
+                }
+                CallbackEvent::Inbound(inbound) => arrived.push(received(live, arrival, inbound, now)),
+                CallbackEvent::ReportOrInbound(report, inbound) => reports.push(Sorted {
+                    report: stored(arrival, report, now),
+                    or_inbound: Some(received(live, arrival, inbound, now)),
+                }),
+                CallbackEvent::Unreadable { problem } => {
+                    tracing::warn!(
+                        provider = arrival.provider,
+                        problem,
+                        "a part of a push could not be read; it is kept"
+                    );
+                    metrics::counter!("sms_gateway_callbacks_unreadable_total", "provider" => arrival.provider.clone())
+                        .increment(1);
+                }
+            }
+        }
+    }
+    (reports, arrived)
+}
+
+fn stored(arrival: &Arrival, report: &Report, now: Timestamp) -> StoredReport {
+    metrics::counter!("sms_gateway_reports_total", "provider" => arrival.provider.clone()).increment(1);
+    StoredReport {
+        id: new_uuid(now),
+        callback_id: arrival.callback_id,
+        provider: arrival.provider.clone(),
+        call_id: report.target.call_reference.as_deref().and_then(|text| text.parse::<CallId>().ok()),
+        report: report.clone(),
+        matched: arrival.asked,
+        outcome: Outcome::Waiting,
+        rematch_at: None,
+    }
+}
+
+fn received(live: &Live, arrival: &Arrival, inbound: &Inbound, now: Timestamp) -> InboundRecord {
+    let channel = live.capabilities(&arrival.provider).map_or(crate::domain::content::Channel::Sms, |it| it.channel);
+    InboundRecord {
+        id: InboundMessageId::new(now),
+        callback_id: arrival.callback_id,
+        app: live.owner_of(&inbound.to).map(str::to_owned),
+        channel,
+        from: inbound.from.clone(),
+        to: inbound.to.clone(),
+        text: inbound.text.clone(),
+        segments: inbound.segments,
+        provider: arrival.provider.clone(),
+        provider_message_id: inbound.provider_message_id.clone(),
+        price: inbound.price.clone(),
+        received_at: inbound.received_at.unwrap_or(now),
+        created_at: now,
+    }
+}
+
+/// Finds the attempts: by the call's reference and the recipient, by the provider's id, and where a provider gives neither
+/// before its answer, by being the only unclear attempt that fits.
+async fn find_attempts(
+    connection: &mut sqlx::PgConnection,
+    live: &Live,
+    reports: &mut [Sorted],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let places: Vec<usize> = (0..reports.len()).filter(|place| reports[*place].report.matched.is_none()).collect();
+    let by_call: Vec<usize> = places.iter().copied().filter(|place| reports[*place].report.call_id.is_some()).collect();
+    if !by_call.is_empty() {
+        let questions: Vec<(CallId, &str)> = by_call
+            .iter()
+            .filter_map(|place| {
+                let report = &reports[*place].report;
+                Some((report.call_id?, report.report.target.recipient.as_deref().unwrap_or("")))
+            })
+            .collect();
+        let found = reports::by_call(&mut *connection, &questions, now).await?;
+        by_call.iter().zip(found).for_each(|(place, found)| reports[*place].report.matched = found);
+    }
+    let by_id: Vec<usize> = places.iter().copied().filter(|place| reports[*place].report.matched.is_none()).collect();
+    let questions: Vec<(usize, (&str, &str))> = by_id
+        .iter()
+        .filter_map(|place| {
+            let report = &reports[*place].report;
+            Some((*place, (report.provider.as_str(), report.report.target.provider_message_id.as_deref()?)))
+        })
+        .collect();
+    if !questions.is_empty() {
+        let asked: Vec<(&str, &str)> = questions.iter().map(|(_, question)| *question).collect();
+        let found = reports::by_provider_message_id(&mut *connection, &asked, now).await?;
+        let places: Vec<usize> = questions.iter().map(|(place, _)| *place).collect();
+        places.into_iter().zip(found).for_each(|(place, found)| reports[place].report.matched = found);
+    }
+    for sorted in reports.iter_mut().filter(|sorted| sorted.report.matched.is_none()) {
+        sorted.report.matched = only_unclear(&mut *connection, live, &sorted.report, now).await?;
+    }
+    Ok(())
+}
+
+async fn only_unclear(
+    connection: &mut sqlx::PgConnection,
+    live: &Live,
+    report: &StoredReport,
+    now: Timestamp,
+) -> Result<Option<Match>, StoreError> {
+    if !live.capabilities(&report.provider).is_some_and(|it| it.heuristic_match) {
+        return Ok(None);
+    }
+    let target = &report.report.target;
+    let (Some(recipient), Some(sender)) = (&target.recipient, &target.sender) else { return Ok(None) };
+    let fits = reports::unclear_attempts(connection, &report.provider, recipient, sender, now).await?;
+    // Two candidates: neither.
+    Ok(if let [only] = fits.as_slice() { Some(*only) } else { None })
+}
+
+/// Where a provider does not say which it is: a known id makes it a report; else our own number as the receiver makes it an
+/// inbound message.
+fn decide_doubtful(live: &Live, reports: &mut Vec<Sorted>, arrived: &mut Vec<InboundRecord>) {
+    let ours = |provider: &str, number: &str| {
+        let bare = number.trim_start_matches('+');
+        let same = |own: &String| own.trim_start_matches('+') == bare;
+        let section = live.providers.get(provider).map(|provider| &provider.section);
+        section.is_some_and(|section| section.from.iter().chain(&section.senders).any(same))
+            || live.owner_of(number).is_some()
+    };
+    let mut sure = Vec::with_capacity(reports.len());
+    for sorted in reports.drain(..) {
+        let inbound = sorted.or_inbound.as_ref().is_some_and(|inbound| {
+            sorted.report.matched.is_none()
+                && ours(&inbound.provider, &inbound.to)
+                && !ours(&inbound.provider, &inbound.from)
+        });
+        match sorted.or_inbound {
+            Some(message) if inbound => arrived.push(message),
+            _ => sure.push(Sorted { report: sorted.report, or_inbound: None }),
+        }
+    }
+    *reports = sure;
+}
+
+/// Locks the messages that the reports are about, applies them and saves.
+async fn absorb_all(
+    connection: &mut sqlx::PgConnection,
+    reports: &mut [StoredReport],
+    now: Timestamp,
+) -> Result<HashSet<String>, StoreError> {
+    let ids: HashSet<MessageId> = reports.iter().filter_map(|report| Some(report.matched?.message)).collect();
+    let mut locked = life::lock(&mut *connection, &ids.into_iter().collect::<Vec<_>>()).await?;
+    absorb(reports, &mut locked, now);
+    life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
+    Ok(line::next_providers(&locked))
+}
+
+/// Lets reports act on the messages in hand, in the order in which they came, and notes what became of each.
+pub(super) fn absorb(reports: &mut [StoredReport], messages: &mut [Locked], now: Timestamp) {
+    let places: HashMap<MessageId, usize> =
+        messages.iter().enumerate().map(|(place, locked)| (locked.life.id, place)).collect();
+    for report in reports {
+        let found = report.matched.and_then(|found| Some((found, *places.get(&found.message)?)));
+        report.outcome = match found {
+            Some((found, place)) => match messages[place].life.absorb(found.attempt, &report.report, now) {
+                Absorbed::Applied => Outcome::Applied,
+                Absorbed::Ignored => Outcome::Ignored,
+            },
+            None => {
+                let age = now - crate::domain::ids::time_of(report.id);
+                report.matched = None;
+                if age > reports::KEPT_FOR { Outcome::Unmatched } else { Outcome::Waiting }
+            }
+        };
+        report.rematch_at = (report.outcome == Outcome::Waiting).then(|| next_look(report, now));
+    }
+}
+
+/// Soon at first, since an answer may just be on its way into the database; then ever more rarely.
+fn next_look(report: &StoredReport, now: Timestamp) -> Timestamp {
+    let age = now - crate::domain::ids::time_of(report.id);
+    now + age.max(chrono::TimeDelta::seconds(1)).min(chrono::TimeDelta::hours(1))
+}
+
+/// Looks again for the attempts of reports that wait. For the sweep.
+pub(super) async fn rematch(engine: &Engine) -> Result<usize, StoreError> {
+    let (live, now) = (engine.live(), engine.clock().now());
+    let (count, next) = Db::unit(&engine.db().work, move |connection| {
+        Box::pin(async move {
+            let due = reports::lock_due(&mut *connection, now).await?;
+            let mut sorted: Vec<Sorted> = due.into_iter().map(|report| Sorted { report, or_inbound: None }).collect();
+            find_attempts(&mut *connection, &live, &mut sorted, now).await?;
+            let mut reports: Vec<StoredReport> = sorted.into_iter().map(|sorted| sorted.report).collect();
+            let next = absorb_all(&mut *connection, &mut reports, now).await?;
+            reports::update(connection, &reports).await?;
+            Ok((reports.len(), next))
+        })
+    })
+    .await?;
+    let live = engine.live();
+    next.iter().for_each(|provider| live.wake(provider));
+    Ok(count)
+}

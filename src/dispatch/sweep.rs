@@ -1,0 +1,227 @@
+//! What time brings. Every process does all of it; whoever locks a row first does that row.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use super::{AFTER_FAILURE, Engine, line, log_failure, settle};
+use crate::{
+    domain::{
+        capabilities::Reports,
+        error_code::ErrorCode,
+        ids::MessageId,
+        life::{Attempt, Cause, Life},
+        verdict::NeutralStatus,
+    },
+    store::{
+        Db, StoreError, idempotency,
+        life::{self, Locked},
+        maintenance,
+        reports::Match,
+        switches,
+    },
+};
+
+/// How often it is looked for what is due.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often partitions and old keys are looked after.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
+/// Messages in one sweep.
+const LIMIT: i64 = 500;
+
+pub(super) fn spawn(engine: &Engine) {
+    let of_task = engine.clone();
+    engine.spawn(async move {
+        while !of_task.stopping() {
+            let full = match look(&of_task).await {
+                Ok(full) => full,
+                Err(error) => {
+                    log_failure("sweep", &error);
+                    of_task.pause(AFTER_FAILURE).await;
+                    false
+                }
+            };
+            if !full {
+                of_task.pause(LOOK_EVERY.mul_f64(rand::random_range(0.8..1.2))).await;
+            }
+        }
+    });
+    let of_task = engine.clone();
+    engine.spawn(async move {
+        while !of_task.stopping() {
+            if let Err(error) = keep_house(&of_task).await {
+                log_failure("housekeeping", &error);
+            }
+            of_task.pause(HOUSEKEEPING_EVERY).await;
+        }
+    });
+}
+
+/// Looks for everything that is due. True when there may be more at once.
+async fn look(engine: &Engine) -> Result<bool, StoreError> {
+    follow_switches(engine).await?;
+    let mut most = 0;
+    most = most.max(leases(engine).await?);
+    most = most.max(validity(engine).await?);
+    most = most.max(timers(engine).await?);
+    most = most.max(orphans(engine).await?);
+    release(engine).await?;
+    settle::apply_waiting(engine).await?;
+    settle::rematch(engine).await?;
+    Ok(most >= usize::try_from(LIMIT).unwrap_or(usize::MAX))
+}
+
+/// Every process follows what operators switched.
+async fn follow_switches(engine: &Engine) -> Result<(), StoreError> {
+    let switches = engine.db().read(|connection| Box::pin(switches::all(connection))).await?;
+    for (name, provider) in &engine.live().providers {
+        let enabled = switches.get(name).copied().unwrap_or(true);
+        if provider.paused.swap(!enabled, Ordering::Relaxed) && enabled {
+            provider.wake.notify_one();
+        }
+    }
+    Ok(())
+}
+
+/// A lease that ran out says: a call may have been made. The attempt is `unknown` until evidence comes.
+async fn leases(engine: &Engine) -> Result<usize, StoreError> {
+    let live = engine.live();
+    let cause = Cause::own(ErrorCode::SubmissionUnconfirmed, false);
+    sweep(
+        engine,
+        |c, _| Box::pin(maintenance::lease_ran_out(c, LIMIT)),
+        move |life, now| {
+            tracing::warn!(message = %life.id, "a lease ran out: a call may have been made");
+            life.lease_ran_out(&cause, |attempt: &Attempt| live.evidence(&attempt.provider), now);
+        },
+    )
+    .await
+}
+
+async fn validity(engine: &Engine) -> Result<usize, StoreError> {
+    sweep(engine, |c, now| Box::pin(maintenance::validity_over(c, now, LIMIT)), |life, now| life.validity_over(now))
+        .await
+}
+
+/// Messages whose provider is no longer configured go on, where they have somewhere to go.
+async fn orphans(engine: &Engine) -> Result<usize, StoreError> {
+    let configured: Vec<String> = engine.live().providers.keys().cloned().collect();
+    sweep(
+        engine,
+        move |c, now| Box::pin(async move { maintenance::orphaned(c, &configured, now, LIMIT).await }),
+        |life, now| {
+            life.step_unavailable("the provider is no longer configured", now);
+        },
+    )
+    .await
+}
+
+async fn release(engine: &Engine) -> Result<(), StoreError> {
+    let now = engine.clock().now();
+    let released = Db::unit(&engine.db().work, move |c| Box::pin(maintenance::release_scheduled(c, now))).await?;
+    if released > 0 {
+        let live = engine.live();
+        live.providers.keys().for_each(|provider| live.wake(provider));
+    }
+    Ok(())
+}
+
+type Now = crate::domain::Timestamp;
+
+/// Locks what `find` finds, lets `act` act on each, and saves.
+async fn sweep<F, A>(engine: &Engine, find: F, act: A) -> Result<usize, StoreError>
+where
+    F: for<'c> FnOnce(
+            &'c mut sqlx::PgConnection,
+            Now,
+        ) -> futures_util::future::BoxFuture<'c, Result<Vec<MessageId>, StoreError>>
+        + Send
+        + 'static,
+    A: Fn(&mut Life, Now) + Send + 'static,
+{
+    let now = engine.clock().now();
+    let (count, next) = Db::unit(&engine.db().work, move |connection| {
+        Box::pin(async move {
+            let ids = find(&mut *connection, now).await?;
+            let mut locked = life::lock(&mut *connection, &ids).await?;
+            locked.iter_mut().for_each(|locked| act(&mut locked.life, now));
+            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
+            Ok((locked.len(), line::next_providers(&locked)))
+        })
+    })
+    .await?;
+    let live = engine.live();
+    next.iter().for_each(|provider| live.wake(provider));
+    Ok(count)
+}
+
+/// A question to a provider about an attempt.
+struct Question {
+    provider: String,
+    native: String,
+    asked: Match,
+}
+
+/// Closes windows, goes on to steps that waited, and asks providers that can be asked.
+async fn timers(engine: &Engine) -> Result<usize, StoreError> {
+    let (live, now) = (engine.live(), engine.clock().now());
+    let (count, next, questions) = Db::unit(&engine.db().work, move |connection| {
+        Box::pin(async move {
+            let ids = maintenance::timer_due(&mut *connection, now, LIMIT).await?;
+            let mut locked = life::lock(&mut *connection, &ids).await?;
+            let mut questions = Vec::new();
+            for locked in &mut locked {
+                questions.extend(question(locked, &live, now));
+                locked.life.tick(now);
+            }
+            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
+            Ok((locked.len(), line::next_providers(&locked), questions))
+        })
+    })
+    .await?;
+    let live = engine.live();
+    next.iter().for_each(|provider| live.wake(provider));
+    questions.into_iter().for_each(|question| ask(engine, question));
+    Ok(count)
+}
+
+/// The question that is due about a message. The next one is noted at once, so that a crash asks again and two processes do not
+/// ask together.
+fn question(locked: &mut Locked, live: &super::Live, now: Now) -> Option<Question> {
+    let attempt = locked.life.due_poll(now)?;
+    let (number, provider, native) = (attempt.number, attempt.provider.clone(), attempt.provider_message_id.clone());
+    let Reports::Poll { first, .. } = live.capabilities(&provider)?.reports else { return None };
+    locked.life.polled(number, first, now);
+    let asked = Match { message: locked.life.id, attempt: number, heuristic: false };
+    Some(Question { provider, native: native?, asked })
+}
+
+fn ask(engine: &Engine, question: Question) {
+    let Some(provider) = engine.live().providers.get(&question.provider).cloned() else { return };
+    let of_task = engine.clone();
+    engine.spawn(async move {
+        let Ok(_slot) = provider.in_flight.clone().acquire_owned().await else { return };
+        match provider.driver.fetch_status(&question.native).await {
+            // Still pending: nothing to write down.
+            Ok(report) if report.verdict.status == NeutralStatus::Sent => {}
+            Ok(report) => of_task.polled(&question.provider, question.asked, report).await,
+            Err(error) => {
+                tracing::warn!(
+                    provider = question.provider,
+                    error = &error as &dyn std::error::Error,
+                    "a poll did not go well"
+                );
+            }
+        }
+    });
+}
+
+async fn keep_house(engine: &Engine) -> Result<(), StoreError> {
+    let now = engine.clock().now();
+    Db::unit(&engine.db().work, move |connection| {
+        Box::pin(async move {
+            maintenance::ensure_partitions(&mut *connection, now).await?;
+            while idempotency::forget(&mut *connection, now).await? > 0 {}
+            Ok(())
+        })
+    })
+    .await
+}

@@ -19,6 +19,13 @@ impl Config {
             if provider.callback_token.iter().any(weak) {
                 warn(format!("providers.{name}.callback_token"), "is short enough to be guessed");
             }
+            let reports_by_call = provider.driver == "huawei_sms" && !provider.settings.contains_key("reports");
+            if reports_by_call && self.server.public_url.is_none() {
+                warn(
+                    format!("providers.{name}.reports"),
+                    "has nowhere to go: set server.public_url, or \"application\" here",
+                );
+            }
             let base_url = provider.settings.get("base_url").and_then(toml::Value::as_str).unwrap_or_default();
             if base_url.to_ascii_lowercase().starts_with("http://") {
                 warn(format!("providers.{name}.base_url"), "is not https: credentials and numbers travel in the clear");

@@ -168,8 +168,10 @@ impl Template {
             None => {}
         }
         for (provider, binding) in &self.bindings {
-            for name in binding.params.iter().filter(|name| !declared.contains(name.as_str())) {
-                problems.push(found(&format!("bindings.{provider}.params"), format!("{name} is not among the params")));
+            let numbered = binding.params.iter().enumerate();
+            for (index, name) in numbered.filter(|(_, name)| !declared.contains(name.as_str())) {
+                let key = format!("bindings.{provider}.params[{index}]");
+                problems.push(found(&key, format!("{name} is not among the params")));
             }
         }
         problems
@@ -178,14 +180,15 @@ impl Template {
     fn param_problems(&self) -> Vec<TemplateProblem> {
         let mut seen = BTreeSet::new();
         let mut problems = Vec::new();
-        for Param { name, max_length, pattern: _ } in &self.params {
+        for (index, Param { name, max_length, pattern: _ }) in self.params.iter().enumerate() {
+            let key = format!("params[{index}].name");
             if !text::is_name(name) {
-                problems.push(found("params", format!("{name:?} is not a name: lower-case letters, digits and `_`")));
+                problems.push(found(&key, format!("{name:?} is not a name: lower-case letters, digits and `_`")));
             } else if !seen.insert(name) {
-                problems.push(found("params", format!("{name} stands twice")));
+                problems.push(found(&key, format!("{name} stands twice")));
             }
             if *max_length == Some(0) {
-                problems.push(found("params", format!("{name}: max_length must be at least 1")));
+                problems.push(found(&format!("params[{index}].max_length"), "must be at least 1".to_owned()));
             }
         }
         problems

@@ -78,6 +78,12 @@ impl SettingsReader {
         self.problems.push(SettingsProblem { key: self.prefix.clone(), problem: problem.into() });
     }
 
+    /// Has a problem with this key been noted?
+    pub(crate) fn has_problem(&self, key: &str) -> bool {
+        let key = self.full_key(key);
+        self.problems.iter().any(|problem| problem.key == key)
+    }
+
     /// Is there such a key, and has it not been read yet?
     pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)

@@ -70,7 +70,7 @@ fn spoil(mut reply: Reply, behaviour: &Behaviour) -> Reply {
         reply.status = status;
         if behaviour.code.is_none() {
             let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-            reply.body = reason.unwrap_or("refused").to_owned();
+            reason.unwrap_or("refused").clone_into(&mut reply.body);
             reply.content_type = "text/plain";
         }
     }

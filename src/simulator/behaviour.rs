@@ -206,19 +206,17 @@ pub(super) fn number_rule(protocol: Protocol, digits: &str) -> Option<NumberRule
     let tail = digits.get(digits.len().checked_sub(6)?..)?;
     let always = |behaviour| NumberRule { behaviour, first_call_only: false };
     match tail.split_at(2) {
-        ("97", row) => match row {
-            "0040" => Some(NumberRule { behaviour: throttled(protocol, row.parse().ok()?)?, first_call_only: true }),
-            _ => by_row(row.parse().ok()?).map(always),
-        },
+        ("97", "0040") => Some(NumberRule { behaviour: throttled(protocol), first_call_only: true }),
+        ("97", row) => by_row(row.parse().ok()?).map(always),
         ("98", code) => code_by_digits(protocol, code).map(|code| always(Behaviour::code(code))),
         _ => None,
     }
 }
 
-fn throttled(protocol: Protocol, row: u16) -> Option<Behaviour> {
+fn throttled(protocol: Protocol) -> Behaviour {
     match protocol {
-        Protocol::Huawei => Some(Behaviour::code("E200015")),
-        Protocol::Nxcloud | Protocol::Voice => (row == 40).then(|| busy(429, Some(1))),
+        Protocol::Huawei => Behaviour::code("E200015"),
+        Protocol::Nxcloud | Protocol::Voice => busy(429, Some(1)),
     }
 }
 
@@ -293,12 +291,11 @@ fn busy(http_status: u16, retry_after: Option<u64>) -> Behaviour {
 
 /// The documented code whose last four digits these are; negative codes are written as 99 and two digits.
 fn code_by_digits(protocol: Protocol, digits: &str) -> Option<&'static str> {
-    let last_four = |code: &str| match code.strip_prefix('-') {
-        Some(magnitude) => format!("99{magnitude:0>2}"),
-        None => {
-            let padded = format!("{:0>4}", code.trim_start_matches('E'));
-            padded[padded.len() - 4..].to_owned()
-        }
+    let last_four = |code: &str| {
+        let padded = code
+            .strip_prefix('-')
+            .map_or_else(|| format!("{:0>4}", code.trim_start_matches('E')), |magnitude| format!("99{magnitude:0>2}"));
+        padded[padded.len() - 4..].to_owned()
     };
     protocol
         .documented_codes()

@@ -127,9 +127,9 @@ async fn settings(State(world): State<Arc<World>>) -> Json<Settings> {
 
 async fn change_settings(State(world): State<Arc<World>>, Json(changes): Json<Value>) -> Response {
     match world.settings.load().changed(&changes) {
-        Ok(changed) => {
-            world.settings.store(Arc::new(changed.clone()));
-            Json(changed).into_response()
+        Ok(settings) => {
+            world.settings.store(Arc::new(settings.clone()));
+            Json(settings).into_response()
         }
         Err(error) => problem(&error.to_string()),
     }

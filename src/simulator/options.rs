@@ -124,7 +124,7 @@ impl Default for VoiceAccount {
             key: SecretString::from("simulator-key"),
             senders: vec!["DAUSO1".to_owned(), "DAUS01".to_owned()],
             balance: 1_000_000_000,
-            repeat_window: Duration::from_secs(60),
+            repeat_window: Duration::from_mins(1),
         }
     }
 }

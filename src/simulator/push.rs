@@ -303,25 +303,37 @@ impl World {
                 }
                 continue;
             }
-            let asked = ready.len() as u64;
-            let calls = self.render(ready);
-            let rendered: u64 = calls.iter().map(|call| call.message_ids.len() as u64).sum();
-            self.pusher.dropped.fetch_add(asked - rendered, Ordering::Relaxed);
-            self.pusher.finished(asked - rendered);
-            for outgoing in calls {
-                let Ok(permit) = Arc::clone(&self.pusher.room).acquire_owned().await else { return };
-                let world = Arc::clone(&self);
-                tokio::spawn(async move {
-                    let pushes = outgoing.message_ids.len() as u64;
-                    tokio::select! {
-                        () = world.pusher.deliver(outgoing, world.now()) => {}
-                        () = world.stopping.cancelled() => {}
-                    }
-                    world.pusher.finished(pushes);
-                    drop(permit);
-                });
+            if !self.start_calls(ready).await {
+                return;
             }
         }
+    }
+
+    /// Starts the calls for some pushes as room for them comes free; false once the simulator stops.
+    async fn start_calls(self: &Arc<Self>, ready: Vec<Push>) -> bool {
+        let asked = ready.len() as u64;
+        let calls = self.render(ready);
+        let rendered: u64 = calls.iter().map(|call| call.message_ids.len() as u64).sum();
+        self.pusher.dropped.fetch_add(asked - rendered, Ordering::Relaxed);
+        self.pusher.finished(asked - rendered);
+        for outgoing in calls {
+            let permit = tokio::select! {
+                permit = Arc::clone(&self.pusher.room).acquire_owned() => permit,
+                () = self.stopping.cancelled() => return false,
+            };
+            let Ok(permit) = permit else { return false };
+            let world = Arc::clone(self);
+            tokio::spawn(async move {
+                let pushes = outgoing.message_ids.len() as u64;
+                tokio::select! {
+                    () = world.pusher.deliver(outgoing, world.now()) => {}
+                    () = world.stopping.cancelled() => {}
+                }
+                world.pusher.finished(pushes);
+                drop(permit);
+            });
+        }
+        true
     }
 
     /// The HTTP calls for some pushes: one each, except for what goes into batches. What has no address is left out.

@@ -100,7 +100,7 @@ mod tests {
         let scripts = Scripts::default();
         scripts.add(script(Some(Protocol::Voice), None, 2, "5"));
         scripts.add(script(None, Some("+84361234567"), 1, "6"));
-        let mut take = |protocol, digits| scripts.take(protocol, digits).and_then(|behaviour| behaviour.code);
+        let take = |protocol, digits| scripts.take(protocol, digits).and_then(|behaviour| behaviour.code);
         assert_eq!(take(Protocol::Huawei, "85260123456"), None);
         assert_eq!(take(Protocol::Nxcloud, "84361234567").as_deref(), Some("6"));
         assert_eq!(take(Protocol::Nxcloud, "84361234567"), None);

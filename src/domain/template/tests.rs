@@ -105,16 +105,16 @@ fn a_template_that_cannot_work_says_where() {
         (template(Some("{{code"), vec![good()]), "text"),
         (template(Some("{{other}}"), vec![good()]), "text"),
         (template(None, vec![good()]), "text"),
-        (template(None, vec![good(), good()]), "params"),
-        (template(None, vec![param("Code", None, None)]), "params"),
-        (template(None, vec![param("code", Some(0), None)]), "params"),
+        (template(None, vec![good(), good()]), "params[1].name"),
+        (template(None, vec![param("Code", None, None)]), "params[0].name"),
+        (template(None, vec![param("code", Some(0), None)]), "params[0].max_length"),
     ] {
         let keys: Vec<_> = template.problems().into_iter().map(|problem| problem.key).collect();
         assert!(keys.iter().any(|found| found == key), "{template:?}: {keys:?}");
     }
     let wrong = Template { bindings: bound(&["code", "other"]), ..template(None, vec![good()]) };
     let expected =
-        TemplateProblem { key: "bindings.voice.params".into(), problem: "other is not among the params".into() };
+        TemplateProblem { key: "bindings.voice.params[1]".into(), problem: "other is not among the params".into() };
     assert_eq!(wrong.problems(), [expected]);
 }
 

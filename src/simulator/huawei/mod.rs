@@ -2,7 +2,8 @@
 //!
 //! Where the documents are silent: a clean but impossible number gets the status `E000503`; a nonce that comes twice is
 //! `E000101`; a wrong AK/SK signature is `E000101` with the canonical request as the platform sees it; numbers repeated
-//! anywhere in a call get `E200041`; templates are checked only as far as the options describe them.
+//! anywhere in a call get `E200041`; a sender that is not in the options' list is `E200029`; templates are checked only as
+//! far as the options describe them.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -138,7 +139,7 @@ async fn take_all(world: &World, call: &SendCall, rules: &[Option<Behaviour>], n
     for ((item, to), rule) in call.numbers().zip(rules) {
         let behaviour = rule.clone().unwrap_or_default();
         let full = full_number(to, region);
-        let status = number_status(world, item, full.as_deref(), &behaviour, &mut seen);
+        let status = number_status(world, (&call.from, item), full.as_deref(), &behaviour, &mut seen);
         let message_id = format!("{call_id}_{}", world.next_number());
         let mut total = None;
         if status == SUCCESS {
@@ -192,7 +193,7 @@ async fn take(
 
 fn number_status(
     world: &World,
-    item: &Item,
+    (from, item): (&String, &Item),
     full: Option<&str>,
     behaviour: &Behaviour,
     seen: &mut HashSet<String>,
@@ -200,6 +201,10 @@ fn number_status(
     let Some(full) = full else { return "E000503".to_owned() };
     if !seen.insert(full.to_owned()) {
         return REPEATED_NUMBER.to_owned();
+    }
+    let senders = &world.huawei.senders;
+    if !senders.is_empty() && !senders.contains(from) {
+        return "E200029".to_owned();
     }
     let forced = behaviour.code.clone().filter(|code| codes::is_per_number(code));
     forced.or_else(|| template_status(world, item).map(str::to_owned)).unwrap_or_else(|| SUCCESS.to_owned())

@@ -1,6 +1,6 @@
 //! The signature of the platform's common headers, in both directions; written apart from the driver's.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use md5::Md5;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
@@ -60,7 +60,7 @@ pub(super) fn verify(
     if (now.timestamp_millis() - ts).abs() > MAX_SKEW_MS {
         return Err("1004");
     }
-    let algorithm = match headers.get("algorithm").map(|value| value.as_bytes()) {
+    let algorithm = match headers.get("algorithm").map(HeaderValue::as_bytes) {
         Some(b"sha256") if account.knows_algorithm => Algorithm::Sha256,
         Some(b"md5") | None => Algorithm::Md5,
         Some(_) if account.knows_algorithm => return Err("1003"),

@@ -1,8 +1,6 @@
 //! A gateway that sends short messages through many providers behind one API.
 
 pub mod api;
-pub mod app;
-pub mod callbacks;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -18,4 +16,3 @@ pub mod server;
 pub mod settings;
 pub mod simulator;
 pub mod store;
-pub mod telemetry;

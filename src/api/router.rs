@@ -1,7 +1,5 @@
 //! Every path of the API on one screen.
 
-use std::time::Duration;
-
 use axum::{
     Router,
     extract::{Request, State},
@@ -15,16 +13,22 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    error::ApiError, frame::framed, openapi, operations, providers, routes as routes_api, state::ApiState, templates,
+    error::{ApiError, SOON},
+    frame::framed,
+    inbound_messages, messages, openapi, operations, providers, routes as routes_api,
+    state::ApiState,
+    templates,
 };
 use crate::server::ReservedConnection;
-
-/// A client that is told to come back later shall not come back at once.
-const BUSY: Duration = Duration::from_secs(1);
 
 /// Everything that needs a key.
 fn v1() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
+        .routes(routes!(messages::create::create, messages::read::list))
+        .routes(routes!(messages::read::get))
+        .routes(routes!(messages::timeline::events))
+        .routes(routes!(inbound_messages::list))
+        .routes(routes!(inbound_messages::get))
         .routes(routes!(templates::list))
         .routes(routes!(templates::get))
         .routes(routes!(routes_api::list))
@@ -42,18 +46,18 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(operations::metrics))
 }
 
-/// The whole API on one listener.
-pub fn router(state: ApiState) -> Router {
+/// The whole API on one listener, with what carriers call beside it.
+pub fn router(state: ApiState, callbacks: Router) -> Router {
     let limited = v1().route_layer(middleware::from_fn_with_state(state.clone(), admit));
     let (paths, _) = limited.merge(operations()).split_for_parts();
     let clock = state.clock.clone();
-    framed(paths.with_state(state).merge(documentation()), clock)
+    framed(paths.with_state(state).merge(documentation()).merge(callbacks), clock)
 }
 
 /// Health and metrics alone, for a process that serves nothing else, and beside callbacks.
-pub fn operations_router(state: ApiState) -> Router {
+pub fn operations_router(state: ApiState, callbacks: Router) -> Router {
     let clock = state.clock.clone();
-    framed(Router::from(operations()).with_state(state), clock)
+    framed(Router::from(operations()).with_state(state).merge(callbacks), clock)
 }
 
 /// The document of everything that [`router`] serves.
@@ -91,7 +95,7 @@ async fn admit(State(state): State<ApiState>, request: Request, next: Next) -> R
     if let (false, Ok(_permit)) = (reserved, &permit) {
         return next.run(request).await;
     }
-    let mut response = ApiError::Unavailable { retry_after: BUSY, detail: "The gateway is busy." }.into_response();
+    let mut response = ApiError::Unavailable { retry_after: SOON, detail: "The gateway is busy." }.into_response();
     if reserved {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -126,7 +130,7 @@ mod tests {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = "/v1/providers".parse().unwrap();
         request.extensions_mut().insert(ReservedConnection);
-        let response = router(state()).oneshot(request).await.unwrap();
+        let response = router(state(), Router::new()).oneshot(request).await.unwrap();
         assert_eq!(
             (response.status().as_u16(), &response.headers()[header::CONNECTION]),
             (503, &"close".parse().unwrap())

@@ -10,7 +10,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
 use super::providers::{BalanceAnswer, ProviderState};
-use crate::{clock::Clock, config::Config, domain::capabilities::Capabilities, keys::KeyRing, providers::Provider};
+use crate::{
+    clock::Clock, config::Config, dispatch::Engine, domain::capabilities::Capabilities, keys::KeyRing,
+    providers::Provider,
+};
 
 /// Calls under `/v1` that one process works on at once. Beyond it they are refused before any work is done.
 pub const MAX_CALLS: usize = 1024;
@@ -41,6 +44,8 @@ pub type Readiness = BTreeMap<&'static str, bool>;
 pub struct ApiState {
     /// The configuration and what was built from it.
     pub loaded: Arc<ArcSwap<Loaded>>,
+    /// Accepts messages, and knows the database and the secrets.
+    pub engine: Engine,
     /// Business time.
     pub clock: Clock,
     /// What the engine last said about each provider; one that is not named is up and enabled.
@@ -57,9 +62,10 @@ pub struct ApiState {
 
 impl ApiState {
     /// A state in which nothing has been checked yet.
-    pub fn new(loaded: Arc<ArcSwap<Loaded>>, clock: Clock, metrics: PrometheusHandle) -> Self {
+    pub fn new(loaded: Arc<ArcSwap<Loaded>>, engine: Engine, clock: Clock, metrics: PrometheusHandle) -> Self {
         Self {
             loaded,
+            engine,
             clock,
             provider_states: Arc::default(),
             readiness: Arc::default(),

@@ -15,6 +15,7 @@ use axum::{
     http::{Request, header, response::Parts},
 };
 use serde_json::Value;
+use sqlx::postgres::PgConnectOptions;
 use tower::ServiceExt;
 
 use super::{
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{Config, KeyHash, load},
+    dispatch::{self, Duties, Engine, Live},
     domain::{
         capabilities::{Capabilities, ContentRule, Reports},
         content::Channel,
@@ -36,6 +38,8 @@ use crate::{
         Balance, Call, Callback, CallbackAnswers, CallbackEvent, CallbackRejected, Outcome, Provider, ProviderError,
         ProviderErrorKind,
     },
+    secrets::Secrets,
+    store::Db,
 };
 
 const CONFIG: &str = r#"
@@ -109,9 +113,25 @@ pub fn state() -> ApiState {
     });
     let providers: BTreeMap<_, _> = providers.collect();
     let keys = KeyRing::new(&config.apps);
-    let loaded = Loaded { config: Arc::new(config), keys, providers };
+    let config = Arc::new(config);
+    let engine = idle_engine(config.clone());
+    let loaded = Loaded { config, keys, providers };
     let handle = metrics::recorder().handle();
-    ApiState::new(Arc::new(ArcSwap::from_pointee(loaded)), Clock::system(), handle)
+    ApiState::new(Arc::new(ArcSwap::from_pointee(loaded)), engine, Clock::system(), handle)
+}
+
+/// An engine that does nothing, over a database that is not there: nothing here asks it.
+fn idle_engine(config: Arc<Config>) -> Engine {
+    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();
+    let secrets = Secrets::load(&[key], std::path::Path::new("unused"), &mut rand::rng()).unwrap();
+    let parts = dispatch::Parts {
+        db: Db::open(PgConnectOptions::new().host("127.0.0.1").port(9), 8),
+        clock: Clock::system(),
+        secrets: Arc::new(secrets),
+        live: Live { config, providers: BTreeMap::new() },
+        feed: tokio::sync::mpsc::channel(1).1,
+    };
+    Engine::start(parts, Duties { intake: false, dispatch: false })
 }
 
 /// Asks and gives back the status and the JSON of the answer.
@@ -126,7 +146,8 @@ pub async fn send(state: &ApiState, key: &str, path: &str) -> (Parts, Value) {
     if !key.is_empty() {
         request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
     }
-    let response = router::router(state.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let response =
+        router::router(state.clone(), axum::Router::new()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, usize::MAX).await.unwrap();
     (parts, serde_json::from_slice(&bytes).unwrap_or(Value::Null))

@@ -1,6 +1,8 @@
 //! A gateway that sends short messages through many providers behind one API.
 
 pub mod api;
+pub mod app;
+pub mod callbacks;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -16,3 +18,4 @@ pub mod server;
 pub mod settings;
 pub mod simulator;
 pub mod store;
+pub mod telemetry;

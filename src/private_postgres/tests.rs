@@ -20,7 +20,7 @@ use sqlx::{Connection, PgConnection, Row};
 use super::{
     PrivatePostgres, PrivatePostgresError,
     leftovers::servers_in,
-    place::{ELSEWHERE, name_of},
+    place::{Account, ELSEWHERE, name_of},
 };
 
 /// A directory that vanishes with the test, together with servers that a failing test left in it.
@@ -161,13 +161,18 @@ async fn start_in(path: PathBuf) -> PrivatePostgres {
 async fn files_that_name_a_process_which_is_something_else_by_now_do_not_keep_it_from_starting() {
     let data = DataDir::new();
     PrivatePostgres::start(&data.0).await.unwrap().stop().await;
-    let ours = std::process::id();
-    let lock =
-        format!("{ours}\n{}\n1700000000\n5432\n{}\n", data.cluster().display(), data.0.join("postgres").display());
-    fs::write(data.cluster().join("postmaster.pid"), &lock).unwrap();
-    fs::write(data.0.join("postgres/.s.PGSQL.5432.lock"), &lock).unwrap();
+    // Of the server's own account and not its parent: PostgreSQL itself sees through those two.
+    let mut other = Command::new("/bin/sleep");
+    let account = Account::unprivileged().unwrap();
+    let mut other = Account::run_as(account, &mut other).arg("300").spawn().unwrap();
+    let (cluster, sockets) = (data.cluster(), data.0.join("postgres"));
+    let lock = format!("{}\n{}\n1700000000\n5432\n{}\n", other.id(), cluster.display(), sockets.display());
+    fs::write(cluster.join("postmaster.pid"), &lock).unwrap();
+    fs::write(sockets.join(".s.PGSQL.5432.lock"), &lock).unwrap();
 
-    let postgres = PrivatePostgres::start(&data.0).await.unwrap();
+    let started = PrivatePostgres::start(&data.0).await;
+    other.kill().and_then(|()| other.wait()).unwrap();
+    let postgres = started.unwrap();
     assert_eq!(ask(&mut connect(&postgres).await, "select 'alive'").await, "alive");
     postgres.stop().await;
 }
@@ -316,9 +321,9 @@ async fn a_server_that_still_runs_without_its_gateway_is_ended_first() {
 }
 
 fn start_without_gateway(data: &DataDir) -> Child {
-    let account = super::place::Account::unprivileged().unwrap();
+    let account = Account::unprivileged().unwrap();
     let programs = super::programs::installed(account);
     let mut command = Command::new(programs[0].bin.join("postgres"));
-    super::place::Account::run_as(account, &mut command).arg("-D").arg(data.cluster()).args(["-h", "", "-k"]);
+    Account::run_as(account, &mut command).arg("-D").arg(data.cluster()).args(["-h", "", "-k"]);
     command.arg(data.0.join("postgres")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }

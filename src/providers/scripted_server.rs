@@ -21,6 +21,8 @@ pub enum Script {
     NeverRead,
     /// Reads the request, writes these bytes and closes.
     ReadThenWrite(Vec<u8>),
+    /// The same, with other bytes for each connection; the last ones for all that follow.
+    InTurn(Vec<Vec<u8>>),
 }
 
 /// A request as it came in.
@@ -74,16 +76,21 @@ impl Server {
         tokio::spawn(async move {
             let mut kept = vec![];
             while let Ok((mut stream, _)) = listener.accept().await {
+                let turn = lock(&noted).connections;
                 lock(&noted).connections += 1;
-                if matches!(script, Script::ReadThenClose | Script::ReadThenHang | Script::ReadThenWrite(_)) {
+                if !matches!(script, Script::CloseAtOnce | Script::NeverRead) {
                     let request = read_request(&mut stream).await;
                     lock(&noted).requests.extend(request);
                 }
-                if let Script::ReadThenWrite(bytes) = &script {
-                    let _ = stream.write_all(bytes).await;
-                }
-                if matches!(script, Script::ReadThenHang | Script::NeverRead) {
-                    kept.push(stream);
+                match &script {
+                    Script::CloseAtOnce | Script::ReadThenClose => {}
+                    Script::ReadThenHang | Script::NeverRead => kept.push(stream),
+                    Script::ReadThenWrite(bytes) => {
+                        let _ = stream.write_all(bytes).await;
+                    }
+                    Script::InTurn(answers) => {
+                        let _ = stream.write_all(&answers[turn.min(answers.len() - 1)]).await;
+                    }
                 }
             }
         });
@@ -93,6 +100,12 @@ impl Server {
     /// Starts one that answers with a status line (and further header lines) and a body.
     pub async fn answering(head: &str, body: &str) -> Self {
         Self::start(Script::ReadThenWrite(reply(head, body.as_bytes()))).await
+    }
+
+    /// Starts one that answers each connection with the next of these.
+    pub async fn answering_in_turn<'a>(answers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let answers = answers.into_iter().map(|(head, body)| reply(head, body.as_bytes()));
+        Self::start(Script::InTurn(answers.collect())).await
     }
 
     /// Its base address on plain http.

@@ -174,6 +174,8 @@ pub struct Settings {
     pub parts: u16,
     /// How long after the call reports are pushed.
     pub report_delay_ms: u64,
+    /// How long pushes are gathered at least; longer ticks make fuller batches.
+    pub push_tick_ms: u64,
     /// How long every answer takes.
     pub answer_delay_ms: u64,
     /// Faults by chance.
@@ -211,6 +213,7 @@ impl Default for Settings {
             special_numbers: true,
             parts: 1,
             report_delay_ms: 5,
+            push_tick_ms: 1,
             answer_delay_ms: 0,
             faults: FaultRates::default(),
             clock_offset_ms: 0,

@@ -36,8 +36,6 @@ use crate::domain::Timestamp;
 const MAX_CONCURRENT: usize = 64;
 /// Beyond so many that wait, further pushes are dropped and counted.
 const MAX_WAITING: usize = 2_000_000;
-/// What falls due within so long is pushed together.
-const TICK: Duration = Duration::from_millis(1);
 const MAX_ANSWER_KEPT: usize = 4_096;
 
 /// Something to push.
@@ -290,9 +288,11 @@ impl World {
         loop {
             let (ready, next) = self.pusher.take_due();
             if ready.is_empty() {
+                // What falls due meanwhile goes out together, in fuller batches.
+                let tick = Duration::from_millis(self.settings.load().push_tick_ms.max(1));
                 let pause = async {
                     match next {
-                        Some(at) => tokio::time::sleep_until(at.max(Instant::now() + TICK)).await,
+                        Some(at) => tokio::time::sleep_until(at.max(Instant::now() + tick)).await,
                         None => std::future::pending().await,
                     }
                 };

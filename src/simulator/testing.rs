@@ -38,10 +38,8 @@ impl Answer {
 
     /// The code in a JSON answer, as text.
     pub fn code(&self) -> String {
-        match &self.json()["code"] {
-            Value::String(code) => code.clone(),
-            other => other.to_string(),
-        }
+        let code = &self.json()["code"];
+        code.as_str().map_or_else(|| code.to_string(), str::to_owned)
     }
 
     /// The status of each number in a Huawei answer.

@@ -197,7 +197,7 @@ async fn update(connection: &mut PgConnection, changed: &[Written<'_>]) -> Resul
                      $13::smallint[], $14::text[], $15::text[])
               as n (id, status, native, code, category, retryable, provider_code, answered, completed, evidence, poll_at,
                     polls, segments, price, parts)
-         where a.id = n.id",
+         where a.id = n.id and a.id = any($1)",
         &ids,
         &statuses as &[&str],
         &native as &[Option<&str>],

@@ -261,7 +261,7 @@ async fn update_messages(connection: &mut PgConnection, messages: &[&Locked]) ->
                      $15::text[])
               as n (id, status, completed, sent, code, category, retryable, provider_code, duplicate, provider, native,
                     channel, sender, segments, price)
-         where m.id = n.id",
+         where m.id = n.id and m.id = any($1)",
         &ids,
         &statuses as &[&str],
         &completed as &[Option<Timestamp>],

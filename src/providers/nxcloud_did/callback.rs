@@ -100,7 +100,7 @@ impl Reader {
             (true, false) => Direction::Receipt,
             (false, true) if kind == Some("0") => Direction::Inbound,
             (false, false) if kind == Some("1") => Direction::Receipt,
-            (true, true) | (false, true) | (false, false) => Direction::Either,
+            (true, true) | (false, true | false) => Direction::Either,
         }
     }
 

@@ -42,7 +42,7 @@ mod wire;
 static CODES: LazyLock<CodeTable> = LazyLock::new(|| CodeTable::embedded(include_str!("codes.csv")));
 
 /// <https://github.com/nxtele/http-api-document-en/wiki/API-auth-basics>: `ts` may be a minute off.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 const BIZ_TYPE: &str = "4";
 const ACTION: &str = "mtsend";
 

@@ -47,7 +47,7 @@ pub fn build(setup: Setup) -> Result<Arc<dyn Provider>, Vec<SettingsProblem>> {
         key: settings.required_secret("key"),
     };
     let first = Duration::from_secs(settings.integer_or("poll_seconds", 5, 1..=600));
-    let window = Duration::from_secs(60 * settings.integer_or("poll_window_minutes", 10, 1..=1440));
+    let window = Duration::from_mins(settings.integer_or("poll_window_minutes", 10, 1..=1440));
     settings.finish()?;
     let http = Http::new(setup.timeout).map_err(client_problem)?;
     if base_url.scheme() == "http" {

@@ -48,7 +48,7 @@ fn capabilities() -> Capabilities {
         max_recipients_per_call: 100,
         max_call_bytes: 64 * 1024,
         // The feed is the usual way; asking finds what was lost with a process.
-        reports: Reports::Poll { first: Duration::from_secs(2), window: Duration::from_secs(60) },
+        reports: Reports::Poll { first: Duration::from_secs(2), window: Duration::from_mins(1) },
         inbound: false,
         balance: false,
         echoes_reference: false,
@@ -129,9 +129,9 @@ fn take(submission: &Submission, now: Timestamp, reports: &mut CallReports) -> O
             let id = scenario.id(new_uuid(now));
             let event = CallbackEvent::Report(report(report_code, id.clone(), Some(to.to_owned()), now));
             if report_first {
-                reports.before_answer.push(event)
+                reports.before_answer.push(event);
             } else {
-                reports.after_answer.push(event)
+                reports.after_answer.push(event);
             }
             ("accepted", Some(id))
         }
@@ -203,15 +203,11 @@ pub(super) mod tests {
     }
 
     fn ids_and_codes(events: &[CallbackEvent]) -> Vec<(String, String)> {
-        events
-            .iter()
-            .map(|event| match event {
-                CallbackEvent::Report(report) => {
-                    (report.target.provider_message_id.clone().unwrap(), report.provider_code.clone())
-                }
-                other => panic!("{other:?}"),
-            })
-            .collect()
+        let read = events.iter().map(|event| {
+            let CallbackEvent::Report(report) = event else { panic!("{event:?}") };
+            (report.target.provider_message_id.clone().unwrap(), report.provider_code.clone())
+        });
+        read.collect()
     }
 
     #[tokio::test]

@@ -12,124 +12,24 @@
 //!
 //! What only one provider does (its contradictions, its signature vectors) is tested in its own folder.
 
-use std::{path::PathBuf, sync::Arc, sync::LazyLock, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::case::fixtures;
+pub use self::case::{Case, HttpCase, callback};
 use super::{
-    BoundTemplate, Call, Callback, CallbackEvent, CallbackRejected, DRIVERS, Outcome, Provider, ProviderError,
-    ProviderErrorKind, Setup, Submission,
-    codes::{self, CodeTable, Stage},
-    scripted_server::{Script, Server, refused_url, reply},
+    Callback, CallbackEvent, CallbackRejected, DRIVERS, Outcome, Provider, ProviderError, ProviderErrorKind, Setup,
+    codes::{self, Stage},
+    scripted_server::{Script, Server, refused_url},
 };
-use crate::{
-    clock::Clock,
-    domain::{
-        Timestamp,
-        capabilities::Reports,
-        error_code::ErrorCode,
-        ids::AttemptId,
-        phone_number::PhoneNumber,
-        verdict::{NeutralStatus, Verdict},
-    },
+use crate::domain::{
+    capabilities::Reports,
+    error_code::ErrorCode,
+    verdict::{NeutralStatus, Verdict},
 };
 
-/// What the suite must know about one driver.
-#[derive(Clone)]
-pub struct Case {
-    /// The word in [`DRIVERS`].
-    pub driver: &'static str,
-    /// Its own settings as TOML; `BASE_URL` stands for the server's address.
-    pub settings: &'static str,
-    /// A sender.
-    pub from: &'static str,
-    /// A recipient that it can reach.
-    pub to: &'static str,
-    /// A text that it can carry.
-    pub text: Option<&'static str>,
-    /// A binding that it can carry.
-    pub binding: Option<BoundTemplate>,
-    /// How it calls; none for a driver that stays inside the process.
-    pub http: Option<HttpCase>,
-    /// A push that reports this status; none for a driver without pushes.
-    pub report: Option<fn(&str) -> Callback>,
-    /// What must never be shown.
-    pub secrets: &'static [&'static str],
-}
-
-/// How a driver's provider answers.
-#[derive(Clone)]
-pub struct HttpCase {
-    /// The driver's table.
-    pub codes: &'static LazyLock<CodeTable>,
-    /// The HTTP status line and the body that carry a code; none for rows that no answer of a send carries.
-    pub answer: fn(Stage, &str) -> Option<(&'static str, String)>,
-    /// The code that says that the message was taken.
-    pub accepted: (Stage, &'static str),
-    /// A code that no document has.
-    pub undocumented: (Stage, &'static str),
-    /// Bodies of HTTP 200 that nobody can read.
-    pub unreadable: &'static [&'static str],
-}
-
-impl Case {
-    /// A case to be filled in.
-    pub fn of(driver: &'static str) -> Self {
-        Self {
-            driver,
-            settings: "",
-            from: "",
-            to: "",
-            text: Some("Your code is 123456"),
-            binding: None,
-            http: None,
-            report: None,
-            secrets: &[],
-        }
-    }
-
-    /// The setup for a server at this address.
-    pub fn setup(&self, base_url: &str) -> Setup {
-        Setup {
-            name: self.driver.to_owned(),
-            from: Some(self.from.to_owned()),
-            senders: vec![],
-            timeout: Duration::from_millis(600),
-            settings: self.settings.replace("BASE_URL", base_url).parse().unwrap(),
-            clock: Clock::system(),
-            feed: None,
-        }
-    }
-
-    /// The driver, calling this address.
-    pub fn build(&self, base_url: &str) -> Arc<dyn Provider> {
-        let (_, build) = DRIVERS.iter().find(|(name, _)| *name == self.driver).unwrap();
-        build(self.setup(base_url)).unwrap_or_else(|problems| panic!("{}: {problems:?}", self.driver))
-    }
-
-    /// A call with one message.
-    pub fn call(&self) -> Call {
-        Call {
-            reference: "call_01h455vb4pex5vsknk084sn02q".into(),
-            from: self.from.to_owned(),
-            report_url: Some("https://sms.example.com/callbacks/x/y".into()),
-            submissions: vec![Submission {
-                attempt_id: AttemptId(uuid::Uuid::nil()),
-                attempt_number: 1,
-                to: PhoneNumber::parse(self.to).unwrap(),
-                text: self.text.map(str::to_owned),
-                binding: self.binding.clone(),
-            }],
-        }
-    }
-
-    /// One submit against an address.
-    pub async fn submit_to(&self, base_url: &str) -> Result<Outcome, ProviderError> {
-        let mut outcomes = self.build(base_url).submit(&self.call()).await?;
-        assert_eq!(outcomes.len(), 1, "{}", self.driver);
-        Ok(outcomes.remove(0))
-    }
-}
+mod case;
 
 /// Every driver's case, in the order of [`DRIVERS`].
 fn cases() -> Vec<Case> {
@@ -143,17 +43,6 @@ fn cases() -> Vec<Case> {
 
 fn http_cases() -> Vec<(Case, HttpCase)> {
     cases().into_iter().filter_map(|case| Some((case.clone(), case.http?))).collect()
-}
-
-/// A push for tests.
-pub fn callback(headers: &[(&str, &str)], body: &[u8]) -> Callback {
-    Callback {
-        headers: headers.iter().map(|(key, value)| (key.to_lowercase(), (*value).to_owned())).collect(),
-        path_and_query: "/callbacks/x/y".into(),
-        body: Bytes::copy_from_slice(body),
-        call_reference: None,
-        received_at: Timestamp::from_timestamp_millis(1_655_710_885_431).unwrap(),
-    }
 }
 
 /// The verdict and the code, whether they came for the recipient or for the whole call.
@@ -195,18 +84,20 @@ async fn a_message_that_is_taken_has_an_id() {
 #[tokio::test]
 async fn every_code_of_the_table_means_what_its_row_says() {
     for (case, http) in http_cases() {
-        let mut tried = 0;
-        for stage in [Stage::SendResponse, Stage::PerNumber] {
-            for code in codes::codes_of(http.codes, stage) {
-                let Some((head, body)) = (http.answer)(stage, &code) else { continue };
-                let server = Server::answering(head, &body).await;
-                let (verdict, provider_code) = said(case.submit_to(&server.url()).await);
-                assert_eq!(verdict, http.codes.lookup(stage, &code).verdict, "{} {code}", case.driver);
-                assert_eq!(provider_code.as_deref(), Some(code.as_str()), "{}", case.driver);
-                tried += 1;
-            }
+        let stages = [Stage::SendResponse, Stage::PerNumber];
+        let rows = stages
+            .into_iter()
+            .flat_map(|stage| codes::codes_of(http.codes, stage).into_iter().map(move |code| (stage, code)));
+        let answers: Vec<_> =
+            rows.filter_map(|(stage, code)| (http.answer)(stage, &code).map(|answer| (stage, code, answer))).collect();
+        let server = Server::answering_in_turn(answers.iter().map(|(_, _, (head, body))| (*head, body.as_str()))).await;
+        let driver = case.build(&server.url());
+        for (stage, code, _) in &answers {
+            let (verdict, provider_code) = said(case.submit(&*driver).await);
+            assert_eq!(verdict, http.codes.lookup(*stage, code).verdict, "{} {code}", case.driver);
+            assert_eq!(provider_code.as_deref(), Some(code.as_str()), "{}", case.driver);
         }
-        assert!(tried > 5, "{}", case.driver);
+        assert!(answers.len() > 5, "{}", case.driver);
     }
 }
 
@@ -225,9 +116,11 @@ async fn a_code_that_nobody_documented_is_kept_verbatim() {
 #[tokio::test]
 async fn a_hang_and_a_lost_connection_leave_the_outcome_unknown() {
     for (case, _) in http_cases() {
-        for script in [Script::ReadThenHang, Script::ReadThenClose] {
+        let (_, build) = DRIVERS.iter().find(|(name, _)| *name == case.driver).unwrap();
+        for (script, timeout) in [(Script::ReadThenHang, 1), (Script::ReadThenClose, 20)] {
             let server = Server::start(script).await;
-            let error = case.submit_to(&server.url()).await.unwrap_err();
+            let setup = Setup { timeout: Duration::from_secs(timeout), ..case.setup(&server.url()) };
+            let error = case.submit(&*build(setup).unwrap()).await.unwrap_err();
             assert_eq!(error.kind, ProviderErrorKind::OutcomeUnknown, "{}", case.driver);
             assert_eq!(server.connections(), 1, "{}: a driver never repeats", case.driver);
         }
@@ -244,20 +137,22 @@ async fn a_refused_connection_means_that_nothing_was_sent() {
 
 #[tokio::test]
 async fn an_http_status_without_a_readable_body_has_the_shared_row() {
+    let rows = [
+        ("302 Found\r\nLocation: /", "http_3xx"),
+        ("401 Who", "http_401"),
+        ("403 No", "http_403"),
+        ("404 Where", "http_404"),
+        ("418 Tea", "http_4xx_other"),
+        ("429 Slow\r\nRetry-After: 3", "http_429"),
+        ("500 Ouch", "http_5xx_other"),
+        ("503 Busy", "http_5xx_other"),
+        ("503 Busy\r\nRetry-After: 3", "http_503"),
+    ];
     for (case, _) in http_cases() {
-        for (head, row) in [
-            ("302 Found\r\nLocation: /", "http_3xx"),
-            ("401 Who", "http_401"),
-            ("403 No", "http_403"),
-            ("404 Where", "http_404"),
-            ("418 Tea", "http_4xx_other"),
-            ("429 Slow\r\nRetry-After: 3", "http_429"),
-            ("500 Ouch", "http_5xx_other"),
-            ("503 Busy", "http_5xx_other"),
-            ("503 Busy\r\nRetry-After: 3", "http_503"),
-        ] {
-            let server = Server::answering(head, "<html>no</html>").await;
-            let error = case.submit_to(&server.url()).await.unwrap_err();
+        let server = Server::answering_in_turn(rows.map(|(head, _)| (head, "<html>no</html>"))).await;
+        let driver = case.build(&server.url());
+        for (head, row) in rows {
+            let error = case.submit(&*driver).await.unwrap_err();
             let expected = codes::shared(Stage::SendResponse, row).verdict;
             assert_eq!(error.verdict, expected, "{} {head}", case.driver);
             let wait = head.contains("Retry-After").then_some(Duration::from_secs(3));
@@ -269,9 +164,10 @@ async fn an_http_status_without_a_readable_body_has_the_shared_row() {
 #[tokio::test]
 async fn a_success_that_cannot_be_read_leaves_the_outcome_unknown() {
     for (case, http) in http_cases() {
+        let server = Server::answering_in_turn(http.unreadable.iter().map(|body| ("200 OK", *body))).await;
+        let driver = case.build(&server.url());
         for body in http.unreadable {
-            let server = Server::start(Script::ReadThenWrite(reply("200 OK", body.as_bytes()))).await;
-            let (verdict, _) = said(case.submit_to(&server.url()).await);
+            let (verdict, _) = said(case.submit(&*driver).await);
             assert_eq!(verdict.status, NeutralStatus::Unknown, "{} {body:?}", case.driver);
             assert_eq!(verdict.error, Some(ErrorCode::SubmissionUnconfirmed), "{} {body:?}", case.driver);
         }
@@ -294,17 +190,17 @@ async fn a_question_without_an_answer_is_an_error() {
 async fn secrets_are_shown_neither_by_the_driver_nor_by_its_errors() {
     for case in cases() {
         let driver = case.build("http://127.0.0.1:9");
-        let mut shown = format!("{driver:?} {:?}", case.setup("http://127.0.0.1:9"));
+        let mut shown = vec![format!("{driver:?} {:?}", case.setup("http://127.0.0.1:9"))];
         if case.http.is_some() {
             let server = Server::start(Script::ReadThenClose).await;
             for url in [server.url(), refused_url().await] {
                 let error = case.submit_to(&url).await.unwrap_err();
-                shown += &format!("{error:?} {error}");
+                shown.push(format!("{error:?} {error}"));
             }
             assert!(!case.secrets.is_empty(), "{}", case.driver);
         }
         for secret in case.secrets.iter().chain(&[case.to, case.to.trim_start_matches('+')]) {
-            assert!(!shown.contains(secret), "{} shows {secret}: {shown}", case.driver);
+            assert!(!shown.concat().contains(secret), "{} shows {secret}: {shown:?}", case.driver);
         }
     }
 }
@@ -411,44 +307,4 @@ fn a_push_that_is_cut_off_anywhere_is_never_a_panic() {
             let _ = driver.parse_callback(&noise);
         }
     }
-}
-
-struct Fixture {
-    folder: PathBuf,
-    name: String,
-    callback: Callback,
-}
-
-fn fixtures(driver: &str) -> Vec<Fixture> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/providers").join(driver).join("fixtures");
-    let Ok(entries) = std::fs::read_dir(&folder) else { return vec![] };
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
-    paths.sort();
-    paths
-        .into_iter()
-        .map(|path| Fixture {
-            folder: folder.clone(),
-            name: path.file_stem().unwrap().to_str().unwrap().to_owned(),
-            callback: read_fixture(&std::fs::read(&path).unwrap()),
-        })
-        .collect()
-}
-
-fn read_fixture(bytes: &[u8]) -> Callback {
-    let end = bytes.windows(2).position(|window| window == b"\n\n").unwrap();
-    let head = std::str::from_utf8(&bytes[..end]).unwrap();
-    let body = &bytes[end + 2..];
-    let mut callback = callback(&[], body.strip_suffix(b"\n").unwrap_or(body));
-    for line in head.lines() {
-        if let Some(reference) = line.strip_prefix(":reference ") {
-            callback.call_reference = Some(reference.to_owned());
-        } else if let Some(path) = line.strip_prefix(":path ") {
-            path.clone_into(&mut callback.path_and_query);
-        } else {
-            let (name, value) = line.split_once(':').unwrap();
-            callback.headers.push((name.to_lowercase(), value.trim().to_owned()));
-        }
-    }
-    callback
 }

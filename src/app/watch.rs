@@ -1,0 +1,80 @@
+//! What the process watches while it runs: its own readiness, and a configuration that is to be read again.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::build;
+use crate::{
+    api::state::{ApiState, Loaded, Readiness},
+    config,
+    keys::FirstKeys,
+    providers::Feed,
+};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What a reload needs.
+#[derive(Debug)]
+pub(super) struct Reload {
+    pub config_path: Option<PathBuf>,
+    pub feed: Feed,
+    pub loaded: Arc<ArcSwap<Loaded>>,
+    pub first_keys: Option<FirstKeys>,
+}
+
+pub(super) fn spawn(tasks: &TaskTracker, stop: &CancellationToken, state: &ApiState, reload: Reload) {
+    let (of_task, stopped) = (state.clone(), stop.clone());
+    tasks.spawn(async move {
+        while !stopped.is_cancelled() {
+            look(&of_task).await;
+            of_task.metrics.run_upkeep();
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = stopped.cancelled() => {}
+            }
+        }
+        of_task.readiness.store(Arc::new(Readiness::from([("serving", false)])));
+    });
+    let (of_task, stopped) = (state.clone(), stop.clone());
+    tasks.spawn(async move {
+        let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+        loop {
+            tokio::select! {
+                _ = hangups.recv() => again(&of_task, &reload),
+                () = stopped.cancelled() => return,
+            }
+        }
+    });
+}
+
+async fn look(state: &ApiState) {
+    let database = state.engine.db().ready().await;
+    if let Err(error) = &database {
+        tracing::warn!(error = error as &dyn std::error::Error, "the database is not ready");
+    }
+    state.readiness.store(Arc::new(Readiness::from([("database", database.is_ok()), ("serving", true)])));
+}
+
+/// Reads the configuration again. A bad one changes nothing and says so.
+fn again(state: &ApiState, reload: &Reload) {
+    let running = state.engine.live();
+    let read = config::reload(&running.config, reload.config_path.as_deref(), config::environment());
+    let replaced = read.and_then(|mut read| {
+        if let (true, Some(keys)) = (read.config.first_start, &reload.first_keys) {
+            keys.admit(&mut read.config.apps);
+        }
+        read.warnings.iter().for_each(|warning| tracing::warn!(key = warning.key, "{}", warning.problem));
+        build::live(read.config, &state.clock, Some(reload.feed.clone()))
+    });
+    match replaced {
+        Ok(live) => {
+            reload.loaded.store(Arc::new(build::loaded(&live)));
+            state.engine.replace(live);
+            tracing::info!("the configuration was read again");
+        }
+        Err(errors) => tracing::error!(%errors, "the configuration has errors; the old one stays in force"),
+    }
+}

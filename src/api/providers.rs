@@ -270,8 +270,8 @@ mod tests {
     async fn a_provider_shows_what_its_driver_says_and_what_the_engine_knows() {
         let state = state();
         let health = ProviderHealth { status: HealthStatus::Down, ..ProviderHealth::default() };
-        let states = BTreeMap::from([("nxcloud".to_owned(), ProviderState { enabled: false, health })]);
-        state.provider_states.store(Arc::new(states));
+        let paused = ProviderState { enabled: false, health };
+        state.provider_states.store(Arc::new([("nxcloud".to_owned(), paused)].into()));
         let (status, body) = get(&state, "audit-key", "/v1/providers/nxcloud").await;
         let expected = json!({
             "name": "nxcloud", "driver": "nxcloud_did", "enabled": false, "channel": "sms",

@@ -4,5 +4,6 @@
 //! the server that `DATABASE_URL` names; `./dev test` starts one.
 
 mod example;
+mod nxcloud;
 mod sandbox;
 mod support;

@@ -183,7 +183,7 @@ fn answer(
 /// What a request with a used key gets.
 fn judge(key: Option<&IdempotencyKey>, used: Option<Used>) -> Result<Accepted, NotAccepted> {
     match (key, used) {
-        (Some(key), Some(used)) if key.fingerprint == used.fingerprint => Ok(Accepted::Replayed(used.message)),
+        (Some(key), Some(used)) if key.is_repeated_by(&used) => Ok(Accepted::Replayed(used.message)),
         (Some(_), Some(_)) => Err(NotAccepted::KeyReused),
         // Forgotten between the two looks, which takes a key that is a day old: the client repeats and is stored.
         _ => Err(NotAccepted::Unavailable),

@@ -27,6 +27,7 @@ use crate::{
 
 pub mod accept;
 pub mod breaker;
+pub mod health;
 pub mod line;
 pub mod live;
 pub mod record;

@@ -88,8 +88,17 @@ pub fn entries(record: &MessageRecord, decisions: &[KeptDecision], reports: &[Ke
     let mut replay = Replay::default();
     let scheduled = message.send_at.is_some_and(|at| at > message.created_at);
     let mut entries: Vec<TimelineEntry> = Vec::with_capacity(drafts.len() + 1);
-    for Draft { mut entry, fact, rank: _ } in drafts {
+    let mut drafts = drafts.into_iter().peekable();
+    while let Some(Draft { mut entry, fact, rank: _ }) = drafts.next() {
         entry.status = replay.after(&fact, scheduled);
+        // What became of the attempt and the decision to go on were one change; the message never ended in between.
+        let goes_on = drafts.peek().is_some_and(|next| {
+            matches!(next.fact, Fact::Waiting)
+                && next.entry.timestamp.timestamp_millis() == entry.timestamp.timestamp_millis()
+        });
+        if goes_on && matches!(fact, Fact::Attempt(..)) {
+            entry.status = MessageStatus::Queued;
+        }
         entries.push(entry);
     }
     // What only time brings (a window that ended, a send_at that came) leaves no row.

@@ -6,6 +6,7 @@
 mod example;
 mod huawei;
 mod nxcloud;
+mod routing;
 mod sandbox;
 mod support;
 mod voice;

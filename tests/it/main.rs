@@ -4,6 +4,8 @@
 //! the server that `DATABASE_URL` names; `./dev test` starts one.
 
 mod example;
+mod huawei;
 mod nxcloud;
 mod sandbox;
 mod support;
+mod voice;

@@ -58,7 +58,8 @@ async fn a_message_is_sent_and_its_receipt_delivers_it() {
 
 #[tokio::test]
 async fn signed_receipts_deliver_too() {
-    let gateway = started(&NXCLOUD.replace("callback_token", "verify_callbacks = \"always\"\ncallback_token"), true).await;
+    let gateway =
+        started(&NXCLOUD.replace("callback_token", "verify_callbacks = \"always\"\ncallback_token"), true).await;
     let id = gateway.text(TO, "hello").await;
     gateway.wait_for_end(&id, "delivered").await;
     let unsigned = gateway.push("nx", "nx-token", &[], nx_receipt("x", TO, "DELIVRD")).await;
@@ -224,13 +225,7 @@ async fn a_message_without_a_report_is_unknown_when_the_report_window_is_over() 
 
 fn inbound(text: &str, id: &str) -> InboundPush {
     let (from, to) = ("12347200160".to_owned(), "8615088888888".to_owned());
-    InboundPush {
-        provider: Protocol::Nxcloud,
-        from,
-        to,
-        text: text.to_owned(),
-        message_id: Some(id.to_owned()),
-    }
+    InboundPush { provider: Protocol::Nxcloud, from, to, text: text.to_owned(), message_id: Some(id.to_owned()) }
 }
 
 async fn inbound_messages(gateway: &TestGateway, key: &str) -> Vec<Value> {
@@ -266,7 +261,8 @@ async fn a_push_with_a_wrong_token_finds_nothing() {
     let id = gateway.text("+85260970004", "hello").await;
     let message = gateway.wait_for_status(&id, "sent").await;
     let body = nx_receipt(string(&message["provider_message_id"]), "+85260970004", "DELIVRD");
-    for (provider, token) in [("nx", "wrong"), ("nx", "nx-token2"), ("nx", ""), ("other", "nx-token"), ("sandbox", "x")] {
+    for (provider, token) in [("nx", "wrong"), ("nx", "nx-token2"), ("nx", ""), ("other", "nx-token"), ("sandbox", "x")]
+    {
         assert_eq!(gateway.push(provider, token, &[], body.clone()).await.status, 404, "{provider}/{token}");
     }
     assert_eq!(string(&gateway.message(&id).await["status"]), "sent");

@@ -30,7 +30,8 @@ impl Answer {
     pub fn errors(&self) -> Vec<(String, String)> {
         let errors = self.json["errors"].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let place = |error: &Value| text(if error["pointer"].is_string() { &error["pointer"] } else { &error["parameter"] });
+        let place =
+            |error: &Value| text(if error["pointer"].is_string() { &error["pointer"] } else { &error["parameter"] });
         errors.iter().map(|error| (place(error), text(&error["code"]))).collect()
     }
 }

@@ -99,8 +99,7 @@ impl Setup {
 async fn launch(config: Config, clock: &Clock) -> Gateway {
     // One recorder for the whole process, as a program has it.
     static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(telemetry::start_metrics);
-    let start =
-        Start { config, config_path: None, clock: clock.clone(), role: Role::All, metrics: METRICS.clone() };
+    let start = Start { config, config_path: None, clock: clock.clone(), role: Role::All, metrics: METRICS.clone() };
     Gateway::start(start).await.unwrap()
 }
 
@@ -161,7 +160,7 @@ fn load(table: &toml::Table, folder: &Folder) -> Config {
 
 /// An address to listen on that is known before anybody does. The ports lie below those that the system hands out by itself, so
 /// that only another test could take one, and they count up.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let of_process = u16::try_from(std::process::id() % 97).unwrap() * 120;
@@ -261,8 +260,15 @@ impl TestGateway {
     }
 
     /// Pushes to a provider's callback address as a carrier would.
-    pub async fn push(&self, provider: &str, token: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answer {
-        let mut request = self.client.request(Method::POST, &format!("/callbacks/{provider}/{token}")).body(body.into());
+    pub async fn push(
+        &self,
+        provider: &str,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Answer {
+        let mut request =
+            self.client.request(Method::POST, &format!("/callbacks/{provider}/{token}")).body(body.into());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -6,6 +6,8 @@
 mod crash;
 mod crash_under_load;
 mod example;
+mod huawei;
 mod nxcloud;
 mod sandbox;
 mod support;
+mod voice;

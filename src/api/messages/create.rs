@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use chrono::TimeDelta;
+use chrono::{SubsecRound, TimeDelta};
 use serde_json::Value;
 
 use super::{
@@ -101,7 +101,8 @@ pub async fn create(
 /// The message that a body asks for, as it will be stored.
 fn compose(state: &ApiState, identity: &Identity, body: &Value) -> Result<NewMessage, ApiError> {
     let loaded = state.loaded.load();
-    let now = state.clock.now();
+    // As precise as the database, so that the answer and every later one say the same.
+    let now = state.clock.now().trunc_subsecs(6);
     // A key outlives its app only until the reload that took the app away is through.
     let app = loaded.config.apps.get(&identity.app).ok_or(ApiError::Unauthenticated)?;
     let draft = MessageDraft::read(body, Rules { config: &loaded.config, app, now })?;
@@ -177,8 +178,8 @@ fn fingerprinted(
     body: &Value,
 ) -> Result<idempotency::IdempotencyKey, ApiError> {
     let normalised = serde_json::to_vec(body).map_err(ApiError::internal)?;
-    let fingerprint = state.engine.secrets().fingerprint(&normalised).to_vec();
-    Ok(idempotency::IdempotencyKey { app: identity.app.clone(), key, fingerprint })
+    let fingerprints = state.engine.secrets().fingerprints(&normalised);
+    Ok(idempotency::IdempotencyKey { app: identity.app.clone(), key, fingerprints })
 }
 
 /// The message that an earlier request with the same key and body made.
@@ -187,12 +188,12 @@ async fn used_before(
     key: Option<idempotency::IdempotencyKey>,
 ) -> Result<Option<MessageId>, ApiError> {
     let Some(key) = key else { return Ok(None) };
-    let (fingerprint, oldest) = (key.fingerprint.clone(), state.clock.now() - idempotency::REMEMBERED_FOR);
+    let (repeated, oldest) = (key.clone(), state.clock.now() - idempotency::REMEMBERED_FOR);
     let used = Db::unit(&state.engine.db().api, move |connection| {
         Box::pin(async move { Ok(idempotency::find(connection, &[&key]).await?.pop()) })
     })
     .await?;
-    let same = used.filter(|used| used.fingerprint == fingerprint && used.message.time() > oldest);
+    let same = used.filter(|used| repeated.is_repeated_by(used) && used.message.time() > oldest);
     Ok(same.map(|used| used.message))
 }
 

@@ -19,7 +19,7 @@ use crate::{
     },
     config,
     dispatch::LiveProvider,
-    domain::{Timestamp, life::Cause},
+    domain::Timestamp,
     keys::FirstKeys,
     providers::Feed,
 };
@@ -81,15 +81,13 @@ fn state_of(provider: &LiveProvider, now: Timestamp) -> ProviderState {
         Some(ratio) if ratio < WELL => HealthStatus::Degraded,
         Some(_) | None => HealthStatus::Up,
     };
-    let error =
-        |cause: Cause| MessageError::new(cause.code, Some(cause.category), cause.retryable, cause.provider_code);
     ProviderState {
         enabled: !provider.paused.load(Ordering::Relaxed),
         health: ProviderHealth {
             status,
             success_ratio: calls.success_ratio,
             latency_p95_ms: calls.latency_p95.map(|p95| u32::try_from(p95.as_millis()).unwrap_or(u32::MAX)),
-            last_error: calls.last_error.map(error),
+            last_error: calls.last_error.map(MessageError::from),
             changed_at: provider.breaker.changed_at(),
         },
     }

@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -53,13 +53,27 @@ pub(super) fn spawn(tasks: &TaskTracker, stop: &CancellationToken, state: &ApiSt
     let (of_task, stopped) = (state.clone(), stop.clone());
     tasks.spawn(async move {
         let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+        let mut seen = changed_at(&reload);
         loop {
             tokio::select! {
                 _ = hangups.recv() => again(&of_task, &reload),
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    let found = changed_at(&reload);
+                    if found != seen {
+                        seen = found;
+                        again(&of_task, &reload);
+                    }
+                }
                 () = stopped.cancelled() => return,
             }
         }
     });
+}
+
+/// When the configuration file was last written; none while there is none.
+fn changed_at(reload: &Reload) -> Option<SystemTime> {
+    let path = config::file(reload.config_path.as_deref(), config::environment());
+    std::fs::metadata(path).and_then(|file| file.modified()).ok()
 }
 
 async fn look(state: &ApiState) {
@@ -102,7 +116,7 @@ fn again(state: &ApiState, reload: &Reload) {
             keys.admit(&mut read.config.apps);
         }
         read.warnings.iter().for_each(|warning| tracing::warn!(key = warning.key, "{}", warning.problem));
-        build::live(read.config, &state.clock, Some(reload.feed.clone()))
+        build::live(read.config, &state.clock, &reload.feed)
     });
     match replaced {
         Ok(live) => {

@@ -66,14 +66,14 @@ impl Breaker {
             return;
         }
         let mut state = self.lock();
-        if !failed {
+        if failed {
+            state.failures_in_a_row += 1;
+        } else {
             if state.open.take().is_some() {
                 state.last.clear();
                 state.changed_at = Some(now);
             }
             state.failures_in_a_row = 0;
-        } else {
-            state.failures_in_a_row += 1;
         }
         state.last.push_back(failed);
         if state.last.len() > LAST_CALLS {

@@ -118,8 +118,7 @@ async fn pass_over(engine: &Engine, provider: &LiveProvider, why: &'static str) 
         })
     })
     .await?;
-    let live = engine.live();
-    next.iter().for_each(|provider| live.wake(provider));
+    engine.live().wake_all(&next);
     Ok(next.len())
 }
 

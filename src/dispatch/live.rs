@@ -52,7 +52,7 @@ pub struct LiveProvider {
 }
 
 /// Huawei makes its own last report at 72 h; a little more is left for its way.
-const REPORT_WINDOW: Duration = Duration::from_secs(76 * 3600);
+const REPORT_WINDOW: Duration = Duration::from_hours(76);
 
 impl LiveProvider {
     /// Wraps a driver.
@@ -100,6 +100,13 @@ impl Live {
     pub fn wake(&self, provider: &str) {
         if let Some(provider) = self.providers.get(provider) {
             provider.wake.notify_one();
+        }
+    }
+
+    /// Wakes the lines of some providers.
+    pub fn wake_all<'p>(&self, providers: impl IntoIterator<Item = &'p String>) {
+        for provider in providers {
+            self.wake(provider);
         }
     }
 

@@ -164,9 +164,10 @@ async fn settle(engine: &Engine, group: Vec<Arrival>) {
     let Ok(mut group) = Arc::try_unwrap(group) else { return };
     match done {
         Ok(next) => {
-            let live = engine.live();
-            next.iter().for_each(|provider| live.wake(provider));
-            group.iter_mut().for_each(|arrival| arrival.answer(Ok(())));
+            engine.live().wake_all(&next);
+            for arrival in &mut group {
+                arrival.answer(Ok(()));
+            }
         }
         Err(error) => {
             log_failure("settle", &error);
@@ -433,16 +434,15 @@ pub(super) fn absorb(reports: &mut [StoredReport], messages: &mut [Locked], now:
         messages.iter().enumerate().map(|(place, locked)| (locked.life.id, place)).collect();
     for report in reports {
         let found = report.matched.and_then(|found| Some((found, *places.get(&found.message)?)));
-        report.outcome = match found {
-            Some((found, place)) => match messages[place].life.absorb(found.attempt, &report.report, now) {
+        report.outcome = if let Some((found, place)) = found {
+            match messages[place].life.absorb(found.attempt, &report.report, now) {
                 Absorbed::Applied => Outcome::Applied,
                 Absorbed::Ignored => Outcome::Ignored,
-            },
-            None => {
-                let age = now - crate::domain::ids::time_of(report.id);
-                report.matched = None;
-                if age > reports::KEPT_FOR { Outcome::Unmatched } else { Outcome::Waiting }
             }
+        } else {
+            let age = now - crate::domain::ids::time_of(report.id);
+            report.matched = None;
+            if age > reports::KEPT_FOR { Outcome::Unmatched } else { Outcome::Waiting }
         };
         report.rematch_at = (report.outcome == Outcome::Waiting).then(|| next_look(report, now));
     }
@@ -469,7 +469,6 @@ pub(super) async fn rematch(engine: &Engine) -> Result<usize, StoreError> {
         })
     })
     .await?;
-    let live = engine.live();
-    next.iter().for_each(|provider| live.wake(provider));
+    engine.live().wake_all(&next);
     Ok(count)
 }

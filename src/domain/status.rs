@@ -46,6 +46,44 @@ text_enum!(MessageStatus {
     Canceled = "canceled",
 });
 
+impl MessageStatus {
+    /// Nothing follows. `unknown` is not among these: late evidence may still settle it.
+    pub const fn is_end(self) -> bool {
+        match self {
+            Self::Delivered | Self::Undelivered | Self::Failed | Self::Expired | Self::Canceled => true,
+            Self::Scheduled | Self::Queued | Self::Sending | Self::Sent | Self::Unknown => false,
+        }
+    }
+
+    /// May this status be followed by that one, in one step?
+    pub const fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Scheduled => matches!(next, Self::Queued | Self::Canceled),
+            // What is not about the hand-over that waits is about earlier ones, once nothing waits any more: open, unclear, lost,
+            // or delivered after all.
+            Self::Queued => match next {
+                Self::Sending | Self::Canceled | Self::Expired | Self::Failed => true,
+                Self::Sent | Self::Unknown | Self::Undelivered | Self::Delivered => true,
+                Self::Scheduled | Self::Queued => false,
+            },
+            // Ends other than `failed`: a report overtook the answer, or the call was refused and an earlier attempt decides.
+            Self::Sending => match next {
+                Self::Sent | Self::Queued | Self::Failed | Self::Unknown => true,
+                Self::Delivered | Self::Undelivered | Self::Expired => true,
+                Self::Scheduled | Self::Sending | Self::Canceled => false,
+            },
+            Self::Sent => {
+                matches!(next, Self::Delivered | Self::Undelivered | Self::Expired | Self::Unknown | Self::Queued)
+            }
+            // `failed` is an operator's word only.
+            Self::Unknown => {
+                matches!(next, Self::Delivered | Self::Undelivered | Self::Expired | Self::Queued | Self::Failed)
+            }
+            Self::Delivered | Self::Undelivered | Self::Failed | Self::Expired | Self::Canceled => false,
+        }
+    }
+}
+
 /// Where one hand-over to one provider is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -75,3 +113,38 @@ text_enum!(AttemptStatus {
     Expired = "expired",
     Unknown = "unknown",
 });
+
+#[cfg(test)]
+mod tests {
+    use super::{MessageStatus, MessageStatus::*};
+
+    /// Every change that is allowed; all others are not.
+    const ALLOWED: [(MessageStatus, &[MessageStatus]); 10] = [
+        (Scheduled, &[Queued, Canceled]),
+        (Queued, &[Sending, Canceled, Expired, Failed, Sent, Unknown, Undelivered, Delivered]),
+        (Sending, &[Sent, Queued, Failed, Unknown, Delivered, Undelivered, Expired]),
+        (Sent, &[Delivered, Undelivered, Expired, Unknown, Queued]),
+        (Unknown, &[Delivered, Undelivered, Expired, Failed, Queued]),
+        (Delivered, &[]),
+        (Undelivered, &[]),
+        (Failed, &[]),
+        (Expired, &[]),
+        (Canceled, &[]),
+    ];
+
+    #[test]
+    fn every_pair_of_statuses_is_allowed_or_not_as_the_table_says() {
+        for (from, allowed) in ALLOWED {
+            for next in MessageStatus::ALL {
+                assert_eq!(from.may_become(*next), allowed.contains(next), "{from} to {next}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_end_is_what_nothing_follows() {
+        for (status, allowed) in ALLOWED {
+            assert_eq!(status.is_end(), allowed.is_empty(), "{status}");
+        }
+    }
+}

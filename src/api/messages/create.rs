@@ -177,8 +177,8 @@ fn fingerprinted(
     body: &Value,
 ) -> Result<idempotency::IdempotencyKey, ApiError> {
     let normalised = serde_json::to_vec(body).map_err(ApiError::internal)?;
-    let fingerprint = state.engine.secrets().fingerprint(&normalised).to_vec();
-    Ok(idempotency::IdempotencyKey { app: identity.app.clone(), key, fingerprint })
+    let fingerprints = state.engine.secrets().fingerprints(&normalised);
+    Ok(idempotency::IdempotencyKey { app: identity.app.clone(), key, fingerprints })
 }
 
 /// The message that an earlier request with the same key and body made.
@@ -187,12 +187,12 @@ async fn used_before(
     key: Option<idempotency::IdempotencyKey>,
 ) -> Result<Option<MessageId>, ApiError> {
     let Some(key) = key else { return Ok(None) };
-    let (fingerprint, oldest) = (key.fingerprint.clone(), state.clock.now() - idempotency::REMEMBERED_FOR);
+    let (repeated, oldest) = (key.clone(), state.clock.now() - idempotency::REMEMBERED_FOR);
     let used = Db::unit(&state.engine.db().api, move |connection| {
         Box::pin(async move { Ok(idempotency::find(connection, &[&key]).await?.pop()) })
     })
     .await?;
-    let same = used.filter(|used| used.fingerprint == fingerprint && used.message.time() > oldest);
+    let same = used.filter(|used| repeated.is_repeated_by(used) && used.message.time() > oldest);
     Ok(same.map(|used| used.message))
 }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{answer::TimelineEntry, read::find};
 use crate::{
     api::{auth::MayRead, error::ApiError, openapi::PartProblems, page::Page, path::Id, query::Query, state::ApiState},
+    config::Role,
     domain::{
         Timestamp,
         error_code::ErrorCode,
@@ -21,6 +22,7 @@ use crate::{
         status::{AttemptStatus, MessageStatus},
         verdict::NeutralStatus,
     },
+    secrets::Secrets,
     store::timeline::{self, KeptDecision, KeptReport},
 };
 
@@ -53,10 +55,24 @@ pub async fn events(
         })
     });
     let (decisions, reports) = facts.await?;
-    let entries = entries(&record, &decisions, &reports);
+    let mut entries = entries(&record, &decisions, &reports);
+    // A push may repeat the text, so that of a sensitive message is shown to nobody.
+    if identity.role != Role::App && !record.message.sensitive {
+        show_raw(&mut entries, &reports, state.engine.secrets());
+    }
     let start = after.and_then(|after| entries.iter().position(|entry| entry.id == after)).map_or(0, |at| at + 1);
     let data = entries.into_iter().skip(start).take(limit as usize + 1).collect();
     Ok(Json(Page::cut(data, limit, |last: &TimelineEntry| last.id)))
+}
+
+/// The provider's own words, for those who run the gateway.
+fn show_raw(entries: &mut [TimelineEntry], reports: &[KeptReport], secrets: &Secrets) {
+    for kept in reports {
+        let Some((callback, sealed)) = &kept.raw else { continue };
+        let Some(entry) = entries.iter_mut().find(|entry| entry.id == EventId(kept.id)) else { continue };
+        let opened = secrets.open(sealed, callback.as_bytes()).ok();
+        entry.raw = opened.map(|body| String::from_utf8_lossy(&body).into_owned());
+    }
 }
 
 /// What happened, as far as it matters for the status.
@@ -75,6 +91,16 @@ struct Draft {
     rank: (u16, u8),
 }
 
+impl Draft {
+    /// Is this the decision to go on that came with another entry?
+    fn goes_on_from(&self, entry: &TimelineEntry) -> bool {
+        let (own, other) = (self.entry.timestamp, entry.timestamp);
+        matches!(self.fact, Fact::Waiting)
+            && self.entry.attempt == entry.attempt
+            && own.timestamp_millis() == other.timestamp_millis()
+    }
+}
+
 /// All entries in order, each with the status after it.
 pub fn entries(record: &MessageRecord, decisions: &[KeptDecision], reports: &[KeptReport]) -> Vec<TimelineEntry> {
     let message = &record.message;
@@ -88,8 +114,13 @@ pub fn entries(record: &MessageRecord, decisions: &[KeptDecision], reports: &[Ke
     let mut replay = Replay::default();
     let scheduled = message.send_at.is_some_and(|at| at > message.created_at);
     let mut entries: Vec<TimelineEntry> = Vec::with_capacity(drafts.len() + 1);
-    for Draft { mut entry, fact, rank: _ } in drafts {
+    let mut rest = drafts.into_iter().peekable();
+    while let Some(Draft { mut entry, fact, rank: _ }) = rest.next() {
         entry.status = replay.after(&fact, scheduled);
+        if rest.peek().is_some_and(|next| next.goes_on_from(&entry)) {
+            // Decided in the same step: the message never was where this alone would have left it.
+            entry.status = replay.after(&Fact::Waiting, scheduled);
+        }
         entries.push(entry);
     }
     // What only time brings (a window that ended, a send_at that came) leaves no row.

@@ -6,6 +6,7 @@ use super::{Attempt, Cause, Changed, DecisionKind, Failover, HandOver, Life, fol
 use crate::domain::{
     Timestamp,
     content::Category,
+    error_code::ErrorCode,
     ids::{AttemptId, CallId},
     status::AttemptStatus,
     verdict::{FailoverAllowed, NeutralStatus, Verdict},
@@ -54,11 +55,13 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 impl Life {
-    /// Opens an attempt for the hand-over that waits. Returns its number, or none when nothing waits.
+    /// Opens an attempt for the hand-over that waits. Returns its number; none when nothing waits, or not yet, or no longer.
     pub fn start_attempt(&mut self, id: AttemptId, call_id: CallId, sender: &str, now: Timestamp) -> Option<u16> {
-        let send = self.send.take()?;
+        let send = self.send.filter(|send| send.due <= now && now < self.expires_at)?;
         let step = self.step(send.step)?.clone();
         let number = self.next_number();
+        self.send = None;
+        self.possible_duplicate |= self.attempts.iter().any(Attempt::hand_over_is_unclear);
         self.attempts.push(Attempt {
             id,
             number,
@@ -85,7 +88,7 @@ impl Life {
         Some(number)
     }
 
-    /// Records the answer to an attempt. `tries` and `group_limit` are those of the hand-over that the attempt came from.
+    /// Records the answer to an attempt that came from the given hand-over.
     pub fn answered(
         &mut self,
         number: u16,
@@ -97,13 +100,18 @@ impl Life {
     ) {
         let Some(index) = self.attempts.iter().position(|attempt| attempt.number == number) else { return };
         let attempt = &mut self.attempts[index];
+        let reported = attempt.is_reported();
         attempt.changed = changed(attempt.changed);
         attempt.provider_message_id = answer.provider_message_id.clone().or(attempt.provider_message_id.take());
         attempt.segments = answer.segments.or(attempt.segments);
         attempt.answered_at = attempt.answered_at.or(Some(now));
         if attempt.status != AttemptStatus::Sending {
             // A report overtook the answer, or the lease ran out and the attempt is `unknown`. The id is worth keeping, since
-            // it lets a report find the attempt; the status is not the answer's to change any more.
+            // it lets a report find the attempt, and so is knowing that it was taken; the status is not the answer's to change
+            // any more.
+            if answer.verdict.status == NeutralStatus::Sent {
+                self.was_taken(index, now);
+            }
             self.settle_status(now, Ended::ByAttempts);
             return;
         }
@@ -111,7 +119,8 @@ impl Life {
             NeutralStatus::Sent => self.taken(index, evidence, now),
             NeutralStatus::Failed => self.refused(index, answer, came_from, retry, now),
             NeutralStatus::Unknown | NeutralStatus::Delivered | NeutralStatus::Undelivered | NeutralStatus::Expired => {
-                self.unclear(index, answer, evidence, now)
+                let cause = Cause::of(&answer.verdict, answer.provider_code.as_deref());
+                self.attempts[index].becomes_unclear(reported, cause, evidence, now);
             }
         }
         self.settle_status(now, Ended::ByAttempts);
@@ -125,14 +134,20 @@ impl Life {
         attempt.next_poll_at = evidence.first_poll.map(|wait| now + wait);
     }
 
-    /// It may have been taken. Never handed over again for that alone.
-    fn unclear(&mut self, index: usize, answer: &Answer, evidence: EvidenceRule, now: Timestamp) {
+    /// Something shows that the provider took an attempt after all whose hand-over was unclear. It stays `unknown`, since
+    /// nobody knows whether it arrives; but it is not to be handed over again. False when that was known.
+    pub(super) fn was_taken(&mut self, index: usize, now: Timestamp) -> bool {
+        if !self.attempts[index].hand_over_is_unclear() {
+            return false;
+        }
+        if self.resend_waits() && index + 1 == self.attempts.len() {
+            self.take_back();
+        }
         let attempt = &mut self.attempts[index];
-        attempt.status = AttemptStatus::Unknown;
-        attempt.error = Cause::of(&answer.verdict, answer.provider_code.as_deref());
-        let can_be_found = evidence.without_id || attempt.provider_message_id.is_some();
-        attempt.evidence_until = can_be_found.then(|| now + evidence.window);
-        attempt.next_poll_at = attempt.provider_message_id.as_ref().and(evidence.first_poll).map(|wait| now + wait);
+        attempt.error = Some(Cause::own(ErrorCode::DeliveryUnconfirmed, false));
+        attempt.changed = changed(attempt.changed);
+        self.sent_at = self.sent_at.or(Some(now));
+        true
     }
 
     /// Certainly not taken: the same provider again, the next one, or the end.
@@ -142,7 +157,7 @@ impl Life {
         attempt.error = Cause::of(&answer.verdict, answer.provider_code.as_deref());
         attempt.completed_at = Some(now);
         let (number, step, provider) = (attempt.number, attempt.step, attempt.provider.clone());
-        if self.attempts.iter().any(|other| other.status == AttemptStatus::Delivered) {
+        if self.is_final() {
             return;
         }
         if let Some(limit) = answer.split_to {
@@ -155,9 +170,10 @@ impl Life {
         let tries = if answer.not_connected { came_from.tries } else { came_from.tries.saturating_add(1) };
         let wait = self.backoff(number, step).max(answer.retry_after.unwrap_or_default());
         let next = self.next_step_after(step).filter(|_| self.may_go_on(answer.verdict.failover));
-        let again = (answer.verdict.retry_here || answer.not_connected)
-            && (answer.not_connected || tries < retry.max_attempts)
-            && !(wait > LONGEST_WAIT_BEFORE_NEXT_STEP && next.is_some());
+        // Only what the provider asks for is too long: our own waits never are.
+        let too_long = answer.retry_after.is_some_and(|asked| asked > LONGEST_WAIT_BEFORE_NEXT_STEP);
+        let again = (answer.not_connected || (answer.verdict.retry_here && tries < retry.max_attempts))
+            && !(too_long && next.is_some());
         if again {
             let detail = format!("again in {} ms", wait.as_millis());
             self.decide(DecisionKind::RetryScheduled, Some(number), Some(provider), detail);
@@ -201,14 +217,37 @@ impl Life {
         for attempt in &mut self.attempts {
             if attempt.status == AttemptStatus::Sending {
                 let rule = evidence(attempt);
-                attempt.status = AttemptStatus::Unknown;
-                attempt.error = Some(cause.clone());
-                attempt.evidence_until =
-                    (rule.without_id || attempt.provider_message_id.is_some()).then(|| now + rule.window);
-                attempt.changed = changed(attempt.changed);
+                attempt.becomes_unclear(attempt.is_reported(), Some(cause.clone()), rule, now);
             }
         }
         self.settle_status(now, Ended::ByAttempts);
+    }
+}
+
+impl Attempt {
+    /// It may have been taken; if a report came already, it was. Never handed over again for that alone.
+    fn becomes_unclear(&mut self, reported: bool, cause: Option<Cause>, evidence: EvidenceRule, now: Timestamp) {
+        let taken = || Cause::own(ErrorCode::DeliveryUnconfirmed, false);
+        let in_doubt = || Cause::own(ErrorCode::SubmissionUnconfirmed, false);
+        self.status = AttemptStatus::Unknown;
+        self.error = Some(if reported { taken() } else { cause.unwrap_or_else(in_doubt) });
+        // The lack of an answer is recorded like one: a resend waits from here.
+        self.answered_at = self.answered_at.or(Some(now));
+        let can_be_found = evidence.without_id || self.provider_message_id.is_some();
+        self.evidence_until = can_be_found.then(|| now + evidence.window);
+        self.next_poll_at = self.provider_message_id.as_ref().and(evidence.first_poll).map(|wait| now + wait);
+        self.changed = changed(self.changed);
+    }
+
+    /// While the call is being made, only a report can have left these.
+    fn is_reported(&self) -> bool {
+        self.provider_message_id.is_some() || !self.parts_delivered.is_empty()
+    }
+
+    /// Nobody knows whether the provider took it.
+    pub(super) fn hand_over_is_unclear(&self) -> bool {
+        self.status == AttemptStatus::Unknown
+            && self.error.as_ref().is_some_and(|cause| cause.code == ErrorCode::SubmissionUnconfirmed)
     }
 }
 

@@ -90,19 +90,27 @@ impl Life {
         self.attempts.iter().rev().find(|attempt| attempt.status == status)
     }
 
-    /// Brings the status up to date after something happened.
+    /// Brings the status up to date after something happened. An end stays one: why it ended is known only when it does.
     pub(super) fn settle_status(&mut self, now: Timestamp, ended: Ended) {
+        if self.is_settled() {
+            return;
+        }
         let folded = self.fold(now, ended);
         self.status = folded.status;
         self.error = folded.error;
-        self.completed_at = if folded.is_final { self.completed_at.or(Some(now)) } else { None };
         if folded.is_final {
+            self.completed_at = self.completed_at.or(Some(now));
             self.send = None;
         }
     }
 
-    /// No status can change any more, except that late evidence may settle an `unknown`.
+    /// Nothing will be done any more. Only late evidence may still settle an `unknown`.
     pub fn is_final(&self) -> bool {
         self.completed_at.is_some()
+    }
+
+    /// Final, and not even evidence can change it.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_final() && self.status != MessageStatus::Unknown
     }
 }

@@ -10,6 +10,8 @@ mod answer;
 mod fold;
 mod plan;
 mod report;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::time::Duration;

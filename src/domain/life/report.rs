@@ -1,12 +1,7 @@
 //! What a delivery report or a poll does to a message. Reports are late, doubled and out of order by nature.
 
 use super::{Attempt, Cause, Life, answer::changed, fold::Ended};
-use crate::domain::{
-    Timestamp,
-    report::Report,
-    status::{AttemptStatus, MessageStatus},
-    verdict::NeutralStatus,
-};
+use crate::domain::{Timestamp, report::Report, status::AttemptStatus, verdict::NeutralStatus};
 
 /// Whether a report changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,70 +15,46 @@ pub enum Absorbed {
 impl Life {
     /// Takes in a report about an attempt.
     pub fn absorb(&mut self, number: u16, report: &Report, now: Timestamp) -> Absorbed {
-        let settled = self.is_final() && self.status != MessageStatus::Unknown;
+        let settled = self.is_settled();
         let Some(index) = self.attempts.iter().position(|attempt| attempt.number == number) else {
             return Absorbed::Ignored;
         };
-        if settled && !self.later_than_the_end(index) {
+        // A message may end by one attempt while another is still open: that one's own report is recorded with it.
+        if settled && !self.attempts[index].is_open() {
             return Absorbed::Ignored;
         }
+        let said_more = self.attempts[index].take_in(report);
         let Some(status) = self.attempts[index].status_after(report) else {
-            return self.note(index, report);
+            let evidence = self.was_taken(index, now);
+            self.settle_status(now, Ended::ByAttempts);
+            return if (said_more || evidence) && !settled { Absorbed::Applied } else { Absorbed::Ignored };
         };
-        if status == AttemptStatus::Unknown && self.attempts[index].status == AttemptStatus::Unknown {
-            return Absorbed::Ignored;
+        let is_last = index + 1 == self.attempts.len();
+        if self.resend_waits() && (is_last || status == AttemptStatus::Delivered) {
+            self.take_back();
         }
-        let attempt = &mut self.attempts[index];
-        attempt.status = status;
-        attempt.error = Cause::of(&report.verdict, Some(&report.provider_code));
-        attempt.take_in(report);
-        attempt.answered_at = attempt.answered_at.or(Some(now));
-        if status == AttemptStatus::Unknown {
-            // A later report may still settle it, within the window that was opened when it was sent.
-        } else {
-            attempt.completed_at = Some(now);
-            attempt.evidence_until = None;
-            attempt.next_poll_at = None;
+        self.attempts[index].settle(status, report, now);
+        if settled {
+            return Absorbed::Ignored;
         }
         self.sent_at = self.sent_at.or(Some(now));
-        if settled {
-            // The message ended another way; the attempt's own story is still told.
-            return Absorbed::Ignored;
+        // Only the latest hand-over leads on. What came before it was given up for it, and while it is open or unclear nothing
+        // may follow.
+        if is_last && matches!(status, AttemptStatus::Undelivered | AttemptStatus::Expired) {
+            self.go_on_after_loss(index, report, now);
         }
-        self.go_on_after(index, report, now);
+        if status == AttemptStatus::Delivered {
+            self.send = None;
+        }
         self.settle_status(now, Ended::ByAttempts);
         Absorbed::Applied
     }
 
-    /// A message may end by one attempt while another is still open: that one's own report is recorded with it.
-    fn later_than_the_end(&self, index: usize) -> bool {
-        matches!(self.attempts[index].status, AttemptStatus::Sent | AttemptStatus::Unknown | AttemptStatus::Sending)
-    }
-
-    /// A report that decides nothing: a part of several, or "accepted". What it says besides is kept.
-    fn note(&mut self, index: usize, report: &Report) -> Absorbed {
-        let attempt = &mut self.attempts[index];
-        let before = (attempt.parts_delivered.len(), attempt.provider_message_id.is_some(), attempt.price.is_some());
-        attempt.take_in(report);
-        let after = (attempt.parts_delivered.len(), attempt.provider_message_id.is_some(), attempt.price.is_some());
-        if before == after { Absorbed::Ignored } else { Absorbed::Applied }
-    }
-
-    fn go_on_after(&mut self, index: usize, report: &Report, now: Timestamp) {
-        let attempt = &self.attempts[index];
-        let (number, step, status) = (attempt.number, attempt.step, attempt.status);
-        if status == AttemptStatus::Delivered {
-            self.send = None;
-            return;
-        }
-        let lost = matches!(status, AttemptStatus::Undelivered | AttemptStatus::Expired);
-        let open = |attempt: &Attempt| {
-            matches!(attempt.status, AttemptStatus::Sending | AttemptStatus::Sent | AttemptStatus::Delivered)
-        };
-        if !lost || self.send.is_some() || self.attempts.iter().any(open) {
-            return;
-        }
-        if !self.may_go_on_after_loss(report.verdict.failover, now) {
+    fn go_on_after_loss(&mut self, index: usize, report: &Report, now: Timestamp) {
+        let (number, step) = (self.attempts[index].number, self.attempts[index].step);
+        // After a final `unknown` the content may be erased, and its app was told that nothing follows.
+        let over = self.is_final() || self.send.is_some();
+        if over || !self.may_go_on_after_loss(report.verdict.failover, now) {
             return;
         }
         if let Some(next) = self.next_step_after(step) {
@@ -93,49 +64,77 @@ impl Life {
 }
 
 impl Attempt {
-    /// The status that a report brings, or none when it decides nothing.
+    fn is_open(&self) -> bool {
+        matches!(self.status, AttemptStatus::Sending | AttemptStatus::Sent | AttemptStatus::Unknown)
+    }
+
+    /// The status that a report brings once it is taken in, or none when it decides nothing.
     fn status_after(&self, report: &Report) -> Option<AttemptStatus> {
-        let negative_or_unclear = match report.verdict.status {
+        let said = match report.verdict.status {
             NeutralStatus::Sent => return None,
+            NeutralStatus::Delivered if !self.has_all_parts(report) => return None,
             NeutralStatus::Delivered => AttemptStatus::Delivered,
             NeutralStatus::Undelivered | NeutralStatus::Failed => AttemptStatus::Undelivered,
             NeutralStatus::Expired => AttemptStatus::Expired,
             NeutralStatus::Unknown => AttemptStatus::Unknown,
         };
-        match self.status {
-            AttemptStatus::Delivered | AttemptStatus::Undelivered | AttemptStatus::Expired => None,
-            // "Certainly not taken", and yet the carrier says it arrived: the carrier knows better. Anything less is noise.
-            AttemptStatus::Failed => {
-                (negative_or_unclear == AttemptStatus::Delivered).then_some(AttemptStatus::Delivered)
+        let decides = match self.status {
+            AttemptStatus::Delivered => false,
+            // The carrier says that it arrived: it knows better than any refusal or loss. Anything less is noise.
+            AttemptStatus::Failed | AttemptStatus::Undelivered | AttemptStatus::Expired => {
+                said == AttemptStatus::Delivered
             }
-            AttemptStatus::Sending | AttemptStatus::Sent | AttemptStatus::Unknown => {
-                let whole = negative_or_unclear != AttemptStatus::Delivered || self.all_parts_with(report);
-                whole.then_some(negative_or_unclear)
-            }
-        }
+            // That nobody knows is for the answer to say, which opens the window for later reports.
+            AttemptStatus::Sending => said != AttemptStatus::Unknown,
+            AttemptStatus::Sent | AttemptStatus::Unknown => said != self.status,
+        };
+        decides.then_some(said)
     }
 
-    /// Does this report complete the parts of a long message?
-    fn all_parts_with(&self, report: &Report) -> bool {
-        let parts = report.parts.max(1);
-        (1..=parts).all(|part| part == report.part || self.parts_delivered.contains(&part))
-    }
-
-    fn take_in(&mut self, report: &Report) {
+    fn settle(&mut self, status: AttemptStatus, report: &Report, now: Timestamp) {
+        self.status = status;
+        self.error = Cause::of(&report.verdict, Some(&report.provider_code));
+        self.answered_at = self.answered_at.or(Some(now));
         self.changed = changed(self.changed);
-        if self.provider_message_id.is_none() {
+        // A later report may still settle an `unknown`, within the window that was opened when it was sent.
+        if status != AttemptStatus::Unknown {
+            self.completed_at = Some(now);
+            self.evidence_until = None;
+            self.next_poll_at = None;
+        }
+    }
+
+    /// Is every part of the message reported as delivered?
+    fn has_all_parts(&self, report: &Report) -> bool {
+        report.parts <= 1 || (1..=report.parts).all(|part| self.parts_delivered.contains(&part))
+    }
+
+    /// Keeps what a report says besides its status. False when all of that was known.
+    fn take_in(&mut self, report: &Report) -> bool {
+        let mut news = false;
+        if self.provider_message_id.is_none() && report.target.provider_message_id.is_some() {
             self.provider_message_id.clone_from(&report.target.provider_message_id);
+            news = true;
         }
-        if report.verdict.status == NeutralStatus::Delivered
-            && report.parts > 1
-            && !self.parts_delivered.contains(&report.part)
-        {
+        let delivered = report.verdict.status == NeutralStatus::Delivered;
+        let is_part = report.parts > 1 && (1..=report.parts).contains(&report.part);
+        if delivered && is_part && !self.parts_delivered.contains(&report.part) {
             self.parts_delivered.push(report.part);
+            news = true;
         }
-        if report.price.is_some() {
+        // While it is open the latest report is the best one; after that, what is missing is filled in.
+        if report.price.is_some() && self.price != report.price && (self.is_open() || self.price.is_none()) {
             self.price.clone_from(&report.price);
+            news = true;
         }
-        let parts = (report.parts > 1).then_some(report.parts);
-        self.segments = report.segments.or(parts).or(self.segments);
+        let segments = report.segments.or((report.parts > 1).then_some(report.parts));
+        if segments.is_some() && self.segments != segments && (self.is_open() || self.segments.is_none()) {
+            self.segments = segments;
+            news = true;
+        }
+        if news {
+            self.changed = changed(self.changed);
+        }
+        news
     }
 }

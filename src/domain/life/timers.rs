@@ -48,6 +48,9 @@ impl Life {
         for attempt in &mut self.attempts {
             attempt.close_window(now);
         }
+        if self.is_final() {
+            return;
+        }
         if let Some(next) = self.next_going_on(now).filter(|next| next.at <= now) {
             if next.resend {
                 let provider = self.step(next.step).map(|step| step.provider.clone());
@@ -59,9 +62,7 @@ impl Life {
                 self.go_on_to(next.step, Some(next.attempt), "no final report in time", now);
             }
         }
-        if !self.is_final() {
-            self.settle_status(now, Ended::ByAttempts);
-        }
+        self.settle_status(now, Ended::ByAttempts);
     }
 
     /// The validity is over and a hand-over still waits.
@@ -69,8 +70,8 @@ impl Life {
         if self.send.is_none() || now < self.expires_at {
             return;
         }
-        self.send = None;
-        self.decide(DecisionKind::Expired, None, None, "its validity ended before a provider had it".into());
+        self.take_back();
+        self.decide(DecisionKind::Expired, None, None, "its validity ended while a hand-over waited".into());
         self.settle_status(now, Ended::ByValidity);
     }
 
@@ -110,34 +111,50 @@ impl Life {
     /// What the message will go on to by itself if no final report comes: a step that waits its seconds, or a resend.
     pub(super) fn next_going_on(&self, now: Timestamp) -> Option<GoingOn> {
         let last = self.attempts.last()?;
-        let open = matches!(last.status, AttemptStatus::Sent | AttemptStatus::Unknown);
-        if !open || self.send.is_some() || self.attempts.iter().any(|other| other.status == AttemptStatus::Delivered) {
-            return None;
-        }
-        let waits = self.timed_step(last);
-        let resend = (last.status == AttemptStatus::Unknown
-            && last.error.as_ref().is_some_and(|cause| cause.code == ErrorCode::SubmissionUnconfirmed)
-            && self.plan.on_unknown == OnUnknown::Resend
-            && !self.possible_duplicate)
-            .then(|| GoingOn {
-                at: last.answered_at.unwrap_or(last.started_at) + RESEND_AFTER,
-                step: last.step,
-                attempt: last.number,
-                resend: true,
-            });
-        let next = waits.into_iter().chain(resend).min_by_key(|next| next.at)?;
+        let next = self.timed_step(last).into_iter().chain(self.resend(last)).min_by_key(|next| next.at)?;
         // Too late for another hand-over: then there is nothing to go on to.
         (next.at < self.expires_at && now < self.expires_at).then_some(next)
     }
 
+    /// The next step, where it begins some seconds after the one before. Trying that one again does not put it off.
     fn timed_step(&self, last: &Attempt) -> Option<GoingOn> {
-        if self.plan.failover == Failover::Never {
+        let goes_on_here = self.send.is_some_and(|send| send.step == last.step);
+        let unsettled = match last.status {
+            AttemptStatus::Sent | AttemptStatus::Unknown => goes_on_here || self.send.is_none(),
+            AttemptStatus::Failed => goes_on_here,
+            AttemptStatus::Sending | AttemptStatus::Delivered | AttemptStatus::Undelivered | AttemptStatus::Expired => {
+                false
+            }
+        };
+        if !unsettled || self.plan.failover == Failover::Never {
             return None;
         }
         let step = self.next_step_after(last.step)?;
         let seconds = self.step(step)?.after_seconds?;
-        let at = last.started_at + std::time::Duration::from_secs(seconds.into());
+        let begun = self.attempts.iter().find(|attempt| attempt.step == last.step)?.started_at;
+        let at = begun + std::time::Duration::from_secs(seconds.into());
         Some(GoingOn { at, step, attempt: last.number, resend: false })
+    }
+
+    fn resend(&self, last: &Attempt) -> Option<GoingOn> {
+        let wanted = self.plan.on_unknown == OnUnknown::Resend && !self.possible_duplicate;
+        if !wanted || self.send.is_some() || !last.hand_over_is_unclear() {
+            return None;
+        }
+        let at = last.answered_at.unwrap_or(last.started_at) + RESEND_AFTER;
+        Some(GoingOn { at, step: last.step, attempt: last.number, resend: true })
+    }
+
+    /// Is the hand-over that waits a resend? A retry follows a refusal, and a next step is another step.
+    pub(super) fn resend_waits(&self) -> bool {
+        let unknown = self.attempts.last().filter(|last| last.status == AttemptStatus::Unknown);
+        unknown.zip(self.send).is_some_and(|(last, send)| last.step == send.step)
+    }
+
+    /// Drops the hand-over that waits. A resend that never began makes no duplicate.
+    pub(super) fn take_back(&mut self) {
+        self.possible_duplicate &= !self.resend_waits();
+        self.send = None;
     }
 }
 

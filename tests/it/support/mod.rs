@@ -1,0 +1,10 @@
+//! What the black-box tests share: a database, a gateway and a simulator for each test, and a client.
+
+pub mod carriers;
+pub mod client;
+pub mod database;
+pub mod gateway;
+
+pub use client::{Answer, Client};
+pub use database::TestDatabase;
+pub use gateway::{Setup, TestGateway};

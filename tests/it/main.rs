@@ -3,7 +3,9 @@
 //! Each test has a gateway in this process, a database of its own and a simulator that plays the carriers (`support`). They need
 //! the server that `DATABASE_URL` names; `./dev test` starts one.
 
+mod documents;
 mod example;
+mod floors;
 mod nxcloud;
 mod sandbox;
 mod support;

@@ -171,7 +171,7 @@ impl From<MessageRecord> for Message {
             is_final: record.completed_at.is_some(),
             channel: record.channel,
             to: message.to,
-            from: record.from,
+            from: record.from.filter(|sender| !sender.is_empty()),
             country: message.country,
             text,
             template,

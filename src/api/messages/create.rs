@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use chrono::TimeDelta;
+use chrono::{SubsecRound, TimeDelta};
 use serde_json::Value;
 
 use super::{
@@ -101,7 +101,8 @@ pub async fn create(
 /// The message that a body asks for, as it will be stored.
 fn compose(state: &ApiState, identity: &Identity, body: &Value) -> Result<NewMessage, ApiError> {
     let loaded = state.loaded.load();
-    let now = state.clock.now();
+    // As precise as the database, so that the answer and every later one say the same.
+    let now = state.clock.now().trunc_subsecs(6);
     // A key outlives its app only until the reload that took the app away is through.
     let app = loaded.config.apps.get(&identity.app).ok_or(ApiError::Unauthenticated)?;
     let draft = MessageDraft::read(body, Rules { config: &loaded.config, app, now })?;

@@ -160,7 +160,7 @@ fn load(table: &toml::Table, folder: &Folder) -> Config {
 
 /// An address to listen on that is known before anybody does. The ports lie below those that the system hands out by itself, so
 /// that only another test could take one, and they count up.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let of_process = u16::try_from(std::process::id() % 97).unwrap() * 120;

@@ -3,13 +3,16 @@
 //! Each test has a gateway in this process, a database of its own and a simulator that plays the carriers (`support`). They need
 //! the server that `DATABASE_URL` names; `./dev test` starts one.
 
+mod api;
+mod callbacks;
 mod crash;
 mod crash_under_load;
-mod example;
-mod huawei;
 mod documents;
+mod example;
 mod floors;
+mod huawei;
 mod nxcloud;
+mod private;
 mod routing;
 mod sandbox;
 mod support;

@@ -5,10 +5,10 @@
 
 mod crash;
 mod crash_under_load;
-mod example;
-mod huawei;
 mod documents;
+mod example;
 mod floors;
+mod huawei;
 mod nxcloud;
 mod sandbox;
 mod support;

@@ -1,6 +1,6 @@
 //! What a delivery report or a poll does to a message. Reports are late, doubled and out of order by nature.
 
-use super::{Attempt, Cause, Life, answer::changed, fold::Ended};
+use super::{Attempt, Cause, Life, answer::changed, fold::EndedBy};
 use crate::domain::{Timestamp, report::Report, status::AttemptStatus, verdict::NeutralStatus};
 
 /// Whether a report changed anything.
@@ -26,7 +26,7 @@ impl Life {
         let said_more = self.attempts[index].take_in(report);
         let Some(status) = self.attempts[index].status_after(report) else {
             let evidence = self.was_taken(index, now);
-            self.settle_status(now, Ended::ByAttempts);
+            self.settle_status(now, EndedBy::Attempts);
             return if (said_more || evidence) && !settled { Absorbed::Applied } else { Absorbed::Ignored };
         };
         let is_last = index + 1 == self.attempts.len();
@@ -46,7 +46,7 @@ impl Life {
         if status == AttemptStatus::Delivered {
             self.send = None;
         }
-        self.settle_status(now, Ended::ByAttempts);
+        self.settle_status(now, EndedBy::Attempts);
         Absorbed::Applied
     }
 

@@ -1,7 +1,7 @@
 //! What time does to a message: report windows, polls, steps that wait, validity, and providers that are not there.
 
 use super::{
-    Attempt, Cause, DecisionKind, Failover, HandOver, Life, OnUnknown, RESEND_AFTER, answer::changed, fold::Ended,
+    Attempt, Cause, DecisionKind, Failover, HandOver, Life, OnUnknown, RESEND_AFTER, answer::changed, fold::EndedBy,
 };
 use crate::domain::{
     Timestamp,
@@ -62,7 +62,7 @@ impl Life {
                 self.go_on_to(next.step, Some(next.attempt), "no final report in time", now);
             }
         }
-        self.settle_status(now, Ended::ByAttempts);
+        self.settle_status(now, EndedBy::Attempts);
     }
 
     /// The validity is over and a hand-over still waits.
@@ -72,7 +72,7 @@ impl Life {
         }
         self.take_back();
         self.decide(DecisionKind::Expired, None, None, "its validity ended while a hand-over waited".into());
-        self.settle_status(now, Ended::ByValidity);
+        self.settle_status(now, EndedBy::Validity);
     }
 
     /// The provider of the waiting hand-over is paused or failing. True when the message goes on to its next step.
@@ -85,7 +85,7 @@ impl Life {
         let provider = self.step(send.step).map(|step| step.provider.clone());
         self.decide(DecisionKind::StepPassedOver, None, provider, why.to_owned());
         self.send = Some(HandOver { step: next, due: now.max(send.due), tries: 0, group_limit: None });
-        self.settle_status(now, Ended::ByAttempts);
+        self.settle_status(now, EndedBy::Attempts);
         true
     }
 
@@ -100,7 +100,7 @@ impl Life {
         }
         self.send = None;
         self.decide(DecisionKind::Canceled, None, None, "canceled before a provider had it".into());
-        self.settle_status(now, Ended::ByCancel);
+        self.settle_status(now, EndedBy::Cancel);
         true
     }
 

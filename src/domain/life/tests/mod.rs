@@ -20,8 +20,8 @@ mod reports;
 mod timers;
 mod unclear;
 
-const WINDOW: Duration = Duration::from_secs(3600);
-const VALIDITY: Duration = Duration::from_secs(600);
+const WINDOW: Duration = Duration::from_hours(1);
+const VALIDITY: Duration = Duration::from_mins(10);
 const RETRY: RetryRule = RetryRule { max_attempts: 4 };
 
 fn start_of_time() -> Timestamp {

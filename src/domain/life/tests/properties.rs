@@ -109,7 +109,7 @@ impl Story {
         self.life.attempts.iter().find(|it| it.status == AttemptStatus::Sending).map(|it| it.number)
     }
 
-    fn one_of_the_attempts(&self, which: &Index) -> Option<u16> {
+    fn one_of_the_attempts(&self, which: Index) -> Option<u16> {
         (!self.life.attempts.is_empty()).then(|| self.life.attempts[which.index(self.life.attempts.len())].number)
     }
 
@@ -122,13 +122,14 @@ impl Story {
                 }
             }
             Event::LateAnswer(which, answer) => {
-                if let Some(number) = self.one_of_the_attempts(which).filter(|number| Some(*number) != self.in_flight())
+                if let Some(number) =
+                    self.one_of_the_attempts(*which).filter(|number| Some(*number) != self.in_flight())
                 {
                     self.answer(number, answer);
                 }
             }
             Event::Report(which, report) => {
-                if let Some(number) = self.one_of_the_attempts(which) {
+                if let Some(number) = self.one_of_the_attempts(*which) {
                     self.reported_twice(number, report);
                 }
             }

@@ -65,7 +65,7 @@ fn a_late_report_settles_an_unknown_even_after_it_became_final() {
 #[test]
 fn a_loss_that_is_reported_when_an_unknown_is_final_leads_nowhere() {
     let mut story = Story::with(Failover::OnUndelivered);
-    story.evidence.window = Duration::from_secs(60);
+    story.evidence.window = Duration::from_mins(1);
     let number = story.hand_over(&unclear());
     story.tick_after(60);
     assert_eq!(story.at(), (MessageStatus::Unknown, true));

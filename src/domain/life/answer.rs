@@ -140,8 +140,8 @@ impl Life {
         if !self.attempts[index].hand_over_is_unclear() {
             return false;
         }
-        if self.resend_waits() && index + 1 == self.attempts.len() {
-            self.take_back();
+        if self.resend_waits(now) && index + 1 == self.attempts.len() {
+            self.take_back(now);
         }
         let attempt = &mut self.attempts[index];
         attempt.error = Some(Cause::own(ErrorCode::DeliveryUnconfirmed, false));

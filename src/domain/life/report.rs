@@ -30,8 +30,8 @@ impl Life {
             return if (said_more || evidence) && !settled { Absorbed::Applied } else { Absorbed::Ignored };
         };
         let is_last = index + 1 == self.attempts.len();
-        if self.resend_waits() && (is_last || status == AttemptStatus::Delivered) {
-            self.take_back();
+        if self.resend_waits(now) && (is_last || status == AttemptStatus::Delivered) {
+            self.take_back(now);
         }
         self.attempts[index].settle(status, report, now);
         if settled {

@@ -70,7 +70,7 @@ impl Life {
         if self.send.is_none() || now < self.expires_at {
             return;
         }
-        self.take_back();
+        self.take_back(now);
         self.decide(DecisionKind::Expired, None, None, "its validity ended while a hand-over waited".into());
         self.settle_status(now, EndedBy::Validity);
     }
@@ -126,7 +126,12 @@ impl Life {
                 false
             }
         };
-        if !unsettled || self.plan.failover == Failover::Never {
+        if unsettled { self.after_seconds(last) } else { None }
+    }
+
+    /// The step after an attempt's, where it begins by time, and when.
+    fn after_seconds(&self, last: &Attempt) -> Option<GoingOn> {
+        if self.plan.failover == Failover::Never {
             return None;
         }
         let step = self.next_step_after(last.step)?;
@@ -145,15 +150,19 @@ impl Life {
         Some(GoingOn { at, step: last.step, attempt: last.number, resend: true })
     }
 
-    /// Is the hand-over that waits a resend? A retry follows a refusal, and a next step is another step.
-    pub(super) fn resend_waits(&self) -> bool {
+    /// Is the hand-over that waits a resend? Only that, or a step that waited its seconds, follows an unknown. A resend whose
+    /// provider was passed over waits for another step.
+    pub(super) fn resend_waits(&self, now: Timestamp) -> bool {
         let unknown = self.attempts.last().filter(|last| last.status == AttemptStatus::Unknown);
-        unknown.zip(self.send).is_some_and(|(last, send)| last.step == send.step)
+        unknown.zip(self.send).is_some_and(|(last, send)| {
+            let in_time = self.after_seconds(last).is_some_and(|timed| timed.at <= now);
+            send.step == last.step || !in_time
+        })
     }
 
     /// Drops the hand-over that waits. A resend that never began makes no duplicate.
-    pub(super) fn take_back(&mut self) {
-        self.possible_duplicate &= !self.resend_waits();
+    pub(super) fn take_back(&mut self, now: Timestamp) {
+        self.possible_duplicate &= !self.resend_waits(now);
         self.send = None;
     }
 }

@@ -124,6 +124,8 @@ struct Story {
     /// The hand-over in flight.
     came_from: HandOver,
     evidence: EvidenceRule,
+    /// How often it was handed over again because of an unclear outcome.
+    resends: usize,
 }
 
 impl Story {
@@ -150,6 +152,7 @@ impl Story {
             now,
             came_from: send,
             evidence: EvidenceRule { window: WINDOW, first_poll: None, without_id: true },
+            resends: 0,
         }
     }
 

@@ -168,6 +168,11 @@ fn evidence_withdraws_a_resend_that_has_not_begun() {
         assert!(!story.life.possible_duplicate, "{said:?}");
     }
     let mut story = waiting();
+    story.life.plan = plan(&[None, None]);
+    assert!(story.life.step_unavailable("the provider is paused", story.now));
+    story.report(1, &report(NeutralStatus::Sent));
+    assert_eq!((story.at(), story.waits_for()), ((MessageStatus::Unknown, false), None), "passed over in between");
+    let mut story = waiting();
     story.answer(1, &taken());
     assert_eq!((story.at(), story.waits_for()), ((MessageStatus::Unknown, false), None), "a late answer");
 }

@@ -155,15 +155,10 @@ impl Secrets {
         self.all().fold(Choice::from(0), |any, derived| any | matches(derived)).into()
     }
 
-    /// The fingerprint of a normalised request, which cannot be guessed back from a short code inside it.
-    pub fn fingerprint(&self, request: &[u8]) -> [u8; 32] {
-        tag(&self.current.fingerprint, request)
-    }
-
-    /// Is this the fingerprint of the request, made with this or an earlier root secret?
-    pub fn is_fingerprint_of(&self, fingerprint: &[u8], request: &[u8]) -> bool {
-        let matches = |derived: &Derived| tag(&derived.fingerprint, request).as_slice().ct_eq(fingerprint);
-        self.all().fold(Choice::from(0), |any, derived| any | matches(derived)).into()
+    /// The fingerprints of a normalised request by this root secret and the earlier ones, this one first. What was fingerprinted
+    /// before a rotation is still known, and a short code cannot be guessed back from any of them.
+    pub fn fingerprints(&self, request: &[u8]) -> Vec<[u8; 32]> {
+        self.all().map(|derived| tag(&derived.fingerprint, request)).collect()
     }
 }
 
@@ -239,9 +234,9 @@ mod tests {
         assert!(!new.verify_callback_mac("call_1", &mac));
         assert_eq!(new.callback_mac("call_1"), rotated.callback_mac("call_1"));
 
-        let fingerprint = old.fingerprint(b"{}");
-        assert!(rotated.is_fingerprint_of(&fingerprint, b"{}"));
-        assert!(!new.is_fingerprint_of(&fingerprint, b"{}"));
+        let fingerprint = old.fingerprints(b"{}")[0];
+        assert!(rotated.fingerprints(b"{}").contains(&fingerprint));
+        assert!(!new.fingerprints(b"{}").contains(&fingerprint));
     }
 
     #[test]
@@ -275,7 +270,7 @@ mod tests {
     #[test]
     fn each_use_has_a_key_of_its_own() {
         let secrets = secrets(&[1]);
-        assert_ne!(hex::encode(&secrets.fingerprint(b"x")[..MAC_BYTES]), secrets.callback_mac("x"));
+        assert_ne!(hex::encode(&secrets.fingerprints(b"x")[0][..MAC_BYTES]), secrets.callback_mac("x"));
     }
 
     #[test]

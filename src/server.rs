@@ -190,12 +190,7 @@ impl Connection {
         let reserved = slot.reserved;
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             calls.call_began();
-            let deadline = Instant::now() + options.body_timeout;
-            let mut request = request.map(|body| Body::new(DeadlineBody::new(body, deadline)));
-            request.extensions_mut().insert(ConnectInfo(peer));
-            if reserved {
-                request.extensions_mut().insert(ReservedConnection);
-            }
+            let request = prepared(request, Instant::now() + options.body_timeout, peer, reserved);
             let (router, calls) = (router.clone(), calls.clone());
             async move {
                 let response = router.oneshot(request).await;
@@ -208,27 +203,42 @@ impl Connection {
             .serve_connection(TokioIo::new(Watched::new(stream, phase.clone())), service);
         let mut connection = pin!(connection);
         let mut alarm = Alarm::new(&phase);
-        let mut stopping = false;
+        let mut draining = false;
         loop {
-            let step = std::future::poll_fn(|cx| match connection.as_mut().poll(cx) {
+            let progress = std::future::poll_fn(|cx| match connection.as_mut().poll(cx) {
                 Poll::Ready(ended) => Poll::Ready(Err(ended)),
                 Poll::Pending => alarm.poll(&phase, cx).map(Ok),
             });
             tokio::select! {
                 biased;
-                ended = step => {
+                ended = progress => {
                     if let Err(Err(error)) = ended {
                         tracing::debug!(%error, "a connection ended early");
                     }
                     return;
                 }
-                () = stop.cancelled(), if !stopping => {
-                    stopping = true;
+                () = stop.cancelled(), if !draining => {
+                    draining = true;
                     connection.as_mut().graceful_shutdown();
                 }
             }
         }
     }
+}
+
+/// A request as the router gets it: with a deadline on its body and with what is known of its connection.
+fn prepared(
+    request: hyper::Request<Incoming>,
+    body_deadline: Instant,
+    peer: SocketAddr,
+    reserved: bool,
+) -> hyper::Request<Body> {
+    let mut request = request.map(|body| Body::new(DeadlineBody::new(body, body_deadline)));
+    request.extensions_mut().insert(ConnectInfo(peer));
+    if reserved {
+        request.extensions_mut().insert(ReservedConnection);
+    }
+    request
 }
 
 /// Rings when the connection's present deadline is over. It follows the deadline each time the connection is polled, so that

@@ -11,6 +11,7 @@ use axum::{
 };
 
 use super::problem::{FieldError, Problem, ProblemCode};
+use crate::store::StoreError;
 
 /// Why a call was not answered with what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -193,6 +194,23 @@ impl ApiError {
             Some(*retry_after)
         } else {
             None
+        }
+    }
+}
+
+/// A client that is told to come back later shall not come back at once.
+pub(super) const SOON: Duration = Duration::from_secs(1);
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Database(_) | StoreError::CutOff => {
+                tracing::warn!(error = super::frame::chain(&error), "the database could not be asked");
+                Self::Unavailable { retry_after: SOON, detail: "The database cannot be reached." }
+            }
+            StoreError::Corrupt { .. } | StoreError::Migration(_) | StoreError::UnsafeDurability(_) => {
+                Self::internal(error)
+            }
         }
     }
 }

@@ -86,7 +86,7 @@ fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     if errors.is_empty() { Ok(value) } else { Err(ApiError::Invalid(errors)) }
 }
 
-/// Builds a [`Value`] as serde_json does, but refuses what it would silently drop or what could exhaust us.
+/// Builds a [`Value`] as `serde_json` does, but refuses what it would silently drop or what could exhaust us.
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,

@@ -1,7 +1,5 @@
 //! Every path of the API on one screen.
 
-use std::time::Duration;
-
 use axum::{
     Router,
     extract::{Request, State},
@@ -15,22 +13,29 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    error::ApiError, frame::framed, openapi, operations, providers, routes as routes_api, state::ApiState, templates,
+    error::{ApiError, SOON},
+    frame::framed,
+    inbound_messages, messages, openapi, operations, providers, routes as routes_api,
+    state::ApiState,
+    templates,
 };
 use crate::server::ReservedConnection;
-
-/// A client that is told to come back later shall not come back at once.
-const BUSY: Duration = Duration::from_secs(1);
 
 /// Everything that needs a key.
 fn v1() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
+        .routes(routes!(messages::create::create, messages::read::list))
+        .routes(routes!(messages::read::get))
+        .routes(routes!(messages::timeline::events))
+        .routes(routes!(inbound_messages::list))
+        .routes(routes!(inbound_messages::get))
         .routes(routes!(templates::list))
         .routes(routes!(templates::get))
         .routes(routes!(routes_api::list))
         .routes(routes!(routes_api::get))
         .routes(routes!(providers::list))
-        .routes(routes!(providers::get))
+        .routes(routes!(providers::get, providers::update))
+        .routes(routes!(providers::release))
         .routes(routes!(providers::balance))
 }
 
@@ -91,7 +96,7 @@ async fn admit(State(state): State<ApiState>, request: Request, next: Next) -> R
     if let (false, Ok(_permit)) = (reserved, &permit) {
         return next.run(request).await;
     }
-    let mut response = ApiError::Unavailable { retry_after: BUSY, detail: "The gateway is busy." }.into_response();
+    let mut response = ApiError::Unavailable { retry_after: SOON, detail: "The gateway is busy." }.into_response();
     if reserved {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -14,17 +14,16 @@ use crate::{
     keys::KeyRing,
     private_postgres::PrivatePostgres,
     providers::{DRIVERS, Feed, Provider, SettingsProblem, Setup},
-    store::{Db, StoreError, maintenance},
+    store::{Db, StoreError, maintenance, switches},
 };
 
 /// The database: the one that is configured, or a private one. With its tables and partitions.
 pub(super) async fn database(config: &Config, clock: &Clock) -> anyhow::Result<(Db, Option<PrivatePostgres>)> {
-    let (options, postgres) = match &config.database.url {
-        Some(url) => (PgConnectOptions::from_str(url.expose_secret()).context("database.url")?, None),
-        None => {
-            let postgres = PrivatePostgres::start(&config.database.data_dir).await?;
-            (postgres.connect_options(), Some(postgres))
-        }
+    let (options, postgres) = if let Some(url) = &config.database.url {
+        (PgConnectOptions::from_str(url.expose_secret()).context("database.url")?, None)
+    } else {
+        let postgres = PrivatePostgres::start(&config.database.data_dir).await?;
+        (postgres.connect_options(), Some(postgres))
     };
     let db = Db::open(options, config.database.max_connections);
     db.migrate().await?;
@@ -39,12 +38,34 @@ pub(super) async fn database(config: &Config, clock: &Clock) -> anyhow::Result<(
     Ok((db, postgres))
 }
 
+/// Is all sending held? A start that holds says so to every process on the database; only an operator releases it.
+pub(super) async fn held(db: &Db, hold: bool, clock: &Clock) -> anyhow::Result<bool> {
+    let now = clock.now();
+    let switched = Db::unit(&db.work, move |connection| {
+        Box::pin(async move {
+            if hold {
+                switches::set(&mut *connection, switches::ALL_SENDING, false, now).await?;
+            }
+            switches::all(connection).await
+        })
+    })
+    .await?;
+    let held = switched.get(switches::ALL_SENDING) == Some(&false);
+    if held {
+        tracing::warn!("all sending is held until an operator releases it: POST /v1/release");
+    }
+    Ok(held)
+}
+
+/// What the drivers think of their keys, by the provider's name.
+type Complaints = Vec<(String, Vec<SettingsProblem>)>;
+
 /// The providers that a configuration names, or what is wrong with their keys.
 fn drivers(
     providers: &BTreeMap<String, ProviderSection>,
     clock: &Clock,
     feed: Option<&Feed>,
-) -> (BTreeMap<String, Arc<dyn Provider>>, Vec<(String, Vec<SettingsProblem>)>) {
+) -> (BTreeMap<String, Arc<dyn Provider>>, Complaints) {
     let (mut built, mut problems) = (BTreeMap::new(), Vec::new());
     for (name, section) in providers {
         let setup = Setup {
@@ -57,9 +78,9 @@ fn drivers(
             feed: feed.cloned(),
         };
         match DRIVERS.iter().find(|(word, _)| *word == section.driver) {
-            Some((_, build)) => match build(setup) {
-                Ok(driver) => {
-                    built.insert(name.clone(), driver);
+            Some((_, driver)) => match driver(setup) {
+                Ok(provider) => {
+                    built.insert(name.clone(), provider);
                 }
                 Err(found) => problems.push((name.clone(), found)),
             },
@@ -90,14 +111,16 @@ pub fn check_providers(loaded: Result<Config, ConfigErrors>, clock: &Clock) -> R
     }
 }
 
-fn with(mut errors: ConfigErrors, problems: Vec<(String, Vec<SettingsProblem>)>) -> ConfigErrors {
-    problems.into_iter().for_each(|(name, found)| errors.add_settings(&name, found));
+fn with(mut errors: ConfigErrors, problems: Complaints) -> ConfigErrors {
+    for (name, found) in problems {
+        errors.add_settings(&name, found);
+    }
     errors
 }
 
 /// The configuration with its providers built.
-pub(super) fn live(config: Config, clock: &Clock, feed: Option<Feed>) -> Result<Live, ConfigErrors> {
-    let (built, problems) = drivers(&config.providers, clock, feed.as_ref());
+pub(super) fn live(config: Config, clock: &Clock, feed: &Feed) -> Result<Live, ConfigErrors> {
+    let (built, problems) = drivers(&config.providers, clock, Some(feed));
     if !problems.is_empty() {
         return Err(with(ConfigErrors { problems: Vec::new(), providers: config.providers }, problems));
     }

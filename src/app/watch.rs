@@ -1,6 +1,10 @@
 //! What the process watches while it runs: its own readiness, and a configuration that is to be read again.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
@@ -8,13 +12,21 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::build;
 use crate::{
-    api::state::{ApiState, Loaded, Readiness},
+    api::{
+        messages::answer::MessageError,
+        providers::{HealthStatus, ProviderHealth, ProviderState},
+        state::{ApiState, Loaded, Readiness},
+    },
     config,
+    dispatch::LiveProvider,
+    domain::Timestamp,
     keys::FirstKeys,
     providers::Feed,
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A provider of which fewer calls go well is degraded.
+const WELL: f64 = 0.9;
 
 /// What a reload needs.
 #[derive(Debug)]
@@ -41,13 +53,27 @@ pub(super) fn spawn(tasks: &TaskTracker, stop: &CancellationToken, state: &ApiSt
     let (of_task, stopped) = (state.clone(), stop.clone());
     tasks.spawn(async move {
         let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+        let mut seen = changed_at(&reload);
         loop {
             tokio::select! {
                 _ = hangups.recv() => again(&of_task, &reload),
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    let found = changed_at(&reload);
+                    if found != seen {
+                        seen = found;
+                        again(&of_task, &reload);
+                    }
+                }
                 () = stopped.cancelled() => return,
             }
         }
     });
+}
+
+/// When the configuration file was last written; none while there is none.
+fn changed_at(reload: &Reload) -> Option<SystemTime> {
+    let path = config::file(reload.config_path.as_deref(), config::environment());
+    std::fs::metadata(path).and_then(|file| file.modified()).ok()
 }
 
 async fn look(state: &ApiState) {
@@ -56,6 +82,29 @@ async fn look(state: &ApiState) {
         tracing::warn!(error = error as &dyn std::error::Error, "the database is not ready");
     }
     state.readiness.store(Arc::new(Readiness::from([("database", database.is_ok()), ("serving", true)])));
+    let live = state.engine.live();
+    let now = state.clock.now();
+    let states = live.providers.iter().map(|(name, provider)| (name.clone(), state_of(provider, now)));
+    state.provider_states.store(Arc::new(states.collect()));
+}
+
+fn state_of(provider: &LiveProvider, now: Timestamp) -> ProviderState {
+    let calls = provider.calls.summary(now);
+    let status = match calls.success_ratio {
+        _ if provider.breaker.is_open() => HealthStatus::Down,
+        Some(ratio) if ratio < WELL => HealthStatus::Degraded,
+        Some(_) | None => HealthStatus::Up,
+    };
+    ProviderState {
+        enabled: !provider.paused.load(Ordering::Relaxed),
+        health: ProviderHealth {
+            status,
+            success_ratio: calls.success_ratio,
+            latency_p95_ms: calls.latency_p95.map(|p95| u32::try_from(p95.as_millis()).unwrap_or(u32::MAX)),
+            last_error: calls.last_error.map(MessageError::from),
+            changed_at: provider.breaker.changed_at(),
+        },
+    }
 }
 
 /// Reads the configuration again. A bad one changes nothing and says so.
@@ -67,7 +116,7 @@ fn again(state: &ApiState, reload: &Reload) {
             keys.admit(&mut read.config.apps);
         }
         read.warnings.iter().for_each(|warning| tracing::warn!(key = warning.key, "{}", warning.problem));
-        build::live(read.config, &state.clock, Some(reload.feed.clone()))
+        build::live(read.config, &state.clock, &reload.feed)
     });
     match replaced {
         Ok(live) => {

@@ -101,14 +101,12 @@ async fn settle(engine: &Engine, provider: &LiveProvider, push: &Callback, answe
             engine.keep_unreadable(&provider.name, push, &problem).await
         }
     };
-    match kept {
-        Ok(()) => answer(answers, StatusCode::OK, answers.success),
-        Err(_) => {
-            let mut response = answer(answers, StatusCode::SERVICE_UNAVAILABLE, answers.failure);
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
-            response
-        }
+    if kept.is_ok() {
+        return answer(answers, StatusCode::OK, answers.success);
     }
+    let mut response = answer(answers, StatusCode::SERVICE_UNAVAILABLE, answers.failure);
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+    response
 }
 
 fn answer(answers: CallbackAnswers, status: StatusCode, body: &'static str) -> Response {

@@ -93,9 +93,19 @@ fn read(
     Ok((config, problems))
 }
 
-fn read_file(path: Option<&Path>, environment: &[(String, String)]) -> Result<Table, ConfigProblem> {
+/// The file that somebody named: `path`, else what `SMS_GATEWAY_CONFIG` names.
+fn named_file(path: Option<&Path>, environment: &[(String, String)]) -> Option<PathBuf> {
     let from_environment = environment.iter().find(|(name, value)| name == "SMS_GATEWAY_CONFIG" && !value.is_empty());
-    let named = path.map(Path::to_owned).or_else(|| from_environment.map(|(_, value)| PathBuf::from(value)));
+    path.map(Path::to_owned).or_else(|| from_environment.map(|(_, value)| PathBuf::from(value)))
+}
+
+/// The file that [`load`] reads, whether it is there or not.
+pub fn file(path: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> PathBuf {
+    named_file(path, &environment.collect::<Vec<_>>()).unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
+}
+
+fn read_file(path: Option<&Path>, environment: &[(String, String)]) -> Result<Table, ConfigProblem> {
+    let named = named_file(path, environment);
     let path = named.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
     let problem = |problem: String| ConfigProblem { key: path.display().to_string(), problem };
     match fs::read_to_string(path) {

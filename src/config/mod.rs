@@ -30,7 +30,7 @@ pub use apps::{App, InvalidKeyHash, KeyHash, Role, WEBHOOK_EVENTS};
 pub use database::Database;
 pub use dispatch::Dispatch;
 pub use limits::{InvalidRateRule, Limits, PrefixVelocity, RateRule};
-pub use load::{ConfigErrors, ConfigProblem, check, environment, load};
+pub use load::{ConfigErrors, ConfigProblem, check, environment, file, load};
 pub use opt_out::OptOut;
 pub use providers::{ProviderSection, SANDBOX};
 pub use reload::{Reloaded, reload};

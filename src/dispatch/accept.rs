@@ -3,7 +3,7 @@
 //! There is no timer. Requests that come in while a commit runs form the next group by themselves: under load the groups grow,
 //! and when it is quiet a request is committed at once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -162,12 +162,12 @@ fn answer(
     answers: Vec<oneshot::Sender<Result<Accepted, NotAccepted>>>,
 ) {
     let live = engine.live();
-    let mut providers: BTreeMap<&str, ()> = BTreeMap::new();
+    let mut providers: BTreeSet<&String> = BTreeSet::new();
     for ((insert, key), answer) in writes.iter().zip(answers) {
         let id = insert.message.id;
         let result = if outcome.stored.contains(&id) {
             if let Some(step) = insert.message.plan.steps.first() {
-                providers.insert(step.provider.as_str(), ());
+                providers.insert(&step.provider);
             }
             Ok(Accepted::Stored(id))
         } else {
@@ -177,13 +177,13 @@ fn answer(
         // The client may be gone; the message stays.
         drop(answer.send(result));
     }
-    providers.keys().for_each(|provider| live.wake(provider));
+    live.wake_all(providers);
 }
 
 /// What a request with a used key gets.
 fn judge(key: Option<&IdempotencyKey>, used: Option<Used>) -> Result<Accepted, NotAccepted> {
     match (key, used) {
-        (Some(key), Some(used)) if key.fingerprint == used.fingerprint => Ok(Accepted::Replayed(used.message)),
+        (Some(key), Some(used)) if key.is_repeated_by(&used) => Ok(Accepted::Replayed(used.message)),
         (Some(_), Some(_)) => Err(NotAccepted::KeyReused),
         // Forgotten between the two looks, which takes a key that is a day old: the client repeats and is stored.
         _ => Err(NotAccepted::Unavailable),

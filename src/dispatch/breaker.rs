@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::domain::Timestamp;
+
 /// Failures in a row that open it.
 const IN_A_ROW: usize = 5;
 /// Or half of so many last calls.
@@ -25,8 +27,10 @@ pub struct Breaker {
 struct State {
     last: VecDeque<bool>,
     failures_in_a_row: usize,
-    /// Open since; the time of the last probe.
+    /// While it is open: when it opened, or when the last probe went through.
     open: Option<Instant>,
+    /// When it last opened or closed.
+    changed_at: Option<Timestamp>,
 }
 
 impl Breaker {
@@ -51,19 +55,25 @@ impl Breaker {
         due
     }
 
+    /// When it last opened or closed; none while it never did.
+    pub fn changed_at(&self) -> Option<Timestamp> {
+        self.lock().changed_at
+    }
+
     /// Takes in how a call went.
-    pub fn record(&self, failed: bool) {
+    pub fn record(&self, failed: bool, now: Timestamp) {
         if self.exempt {
             return;
         }
         let mut state = self.lock();
-        if !failed {
+        if failed {
+            state.failures_in_a_row += 1;
+        } else {
             if state.open.take().is_some() {
                 state.last.clear();
+                state.changed_at = Some(now);
             }
             state.failures_in_a_row = 0;
-        } else {
-            state.failures_in_a_row += 1;
         }
         state.last.push_back(failed);
         if state.last.len() > LAST_CALLS {
@@ -73,6 +83,7 @@ impl Breaker {
         let half = state.last.len() == LAST_CALLS && failures * 2 >= LAST_CALLS;
         if failed && state.open.is_none() && (state.failures_in_a_row >= IN_A_ROW || half) {
             state.open = Some(Instant::now());
+            state.changed_at = Some(now);
         }
     }
 
@@ -85,14 +96,18 @@ impl Breaker {
 mod tests {
     use super::*;
 
+    fn now() -> Timestamp {
+        Timestamp::from_timestamp(1_700_000_000, 0).unwrap()
+    }
+
     #[test]
     fn five_failures_in_a_row_open_it_and_one_success_closes_it() {
         let breaker = Breaker::new(false);
-        (0..4).for_each(|_| breaker.record(true));
+        (0..4).for_each(|_| breaker.record(true, now()));
         assert!(!breaker.is_open());
-        breaker.record(true);
+        breaker.record(true, now());
         assert!(breaker.is_open());
-        breaker.record(false);
+        breaker.record(false, now());
         assert!(!breaker.is_open());
     }
 
@@ -100,26 +115,26 @@ mod tests {
     fn half_of_the_last_twenty_calls_open_it_though_never_five_in_a_row() {
         let breaker = Breaker::new(false);
         for _ in 0..9 {
-            breaker.record(true);
-            breaker.record(false);
+            breaker.record(true, now());
+            breaker.record(false, now());
         }
         assert!(!breaker.is_open());
-        breaker.record(false);
-        breaker.record(true);
+        breaker.record(false, now());
+        breaker.record(true, now());
         assert!(breaker.is_open());
     }
 
     #[test]
     fn no_second_probe_passes_within_a_second() {
         let breaker = Breaker::new(false);
-        (0..5).for_each(|_| breaker.record(true));
+        (0..5).for_each(|_| breaker.record(true, now()));
         assert!(!breaker.take_probe(), "it opened a moment ago");
     }
 
     #[test]
     fn an_exempt_breaker_never_opens() {
         let breaker = Breaker::new(true);
-        (0..50).for_each(|_| breaker.record(true));
+        (0..50).for_each(|_| breaker.record(true, now()));
         assert!(!breaker.is_open());
     }
 }

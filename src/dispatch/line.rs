@@ -15,7 +15,7 @@ use crate::{
         Timestamp,
         content::Content,
         ids::{AttemptId, CallId, MessageId},
-        life::Answer,
+        life::{Answer, Cause},
     },
     providers::{Call, ProviderError, Submission, codes},
     routing,
@@ -56,6 +56,10 @@ async fn run(engine: &Engine, name: &str) {
             engine.pause(Duration::from_secs(5)).await;
             continue;
         };
+        if engine.is_held() {
+            engine.pause(LOOK_EVERY).await;
+            continue;
+        }
         let found = match turn(engine, &provider).await {
             Ok(found) => found,
             Err(error) => {
@@ -118,8 +122,7 @@ async fn pass_over(engine: &Engine, provider: &LiveProvider, why: &'static str) 
         })
     })
     .await?;
-    let live = engine.live();
-    next.iter().for_each(|provider| live.wake(provider));
+    engine.live().wake_all(&next);
     Ok(next.len())
 }
 
@@ -320,7 +323,9 @@ async fn make_call(engine: &Engine, provider: &Arc<LiveProvider>, prepared: Prep
     let Ok(slot) = provider.in_flight.clone().acquire_owned().await else { return };
     let (of_call, provider) = (engine.clone(), provider.clone());
     engine.spawn(async move {
+        let started = std::time::Instant::now();
         let answers = call(&provider, &prepared).await;
+        take_note(&provider, &answers, started.elapsed(), of_call.clock().now());
         for (entry, answer) in prepared.sent_for.iter().zip(answers) {
             count(&provider.name, &answer);
             let entry = record::Entry { message: entry.message, attempt: entry.attempt, answer };
@@ -339,13 +344,8 @@ async fn call(provider: &LiveProvider, prepared: &Prepared) -> Vec<Answer> {
         let late = ProviderError::not_connected("the lease was too old to begin a call");
         return vec![answer_of_error(&late, count); count];
     }
-    let started = std::time::Instant::now();
-    let result = provider.driver.submit(&prepared.call).await;
-    let seconds = started.elapsed().as_secs_f64();
-    metrics::histogram!("sms_gateway_submit_duration_seconds", "provider" => provider.name.clone()).record(seconds);
-    match result {
+    match provider.driver.submit(&prepared.call).await {
         Ok(outcomes) => {
-            provider.breaker.record(outcomes.iter().all(|outcome| outcome.verdict.counts_for_breaker()));
             let missing = codes::shared(codes::Stage::PerNumber, "missing_in_result");
             let mut answers: Vec<Answer> = outcomes.into_iter().map(answer_of_outcome).collect();
             answers.resize_with(count, || Answer { provider_code: None, ..answer_of_verdict(missing.verdict) });
@@ -357,10 +357,19 @@ async fn call(provider: &LiveProvider, prepared: &Prepared) -> Vec<Answer> {
                 error = &error as &dyn std::error::Error,
                 "a call did not go well"
             );
-            provider.breaker.record(error.verdict.counts_for_breaker());
             vec![answer_of_error(&error, count); count]
         }
     }
+}
+
+/// A call went badly when each of its answers is a fault of the provider or of our account.
+fn take_note(provider: &LiveProvider, answers: &[Answer], took: Duration, now: Timestamp) {
+    let name = provider.name.clone();
+    metrics::histogram!("sms_gateway_submit_duration_seconds", "provider" => name).record(took.as_secs_f64());
+    let bad = answers.iter().all(|answer| answer.verdict.counts_for_breaker());
+    provider.breaker.record(bad, now);
+    let fault = answers.first().filter(|_| bad).and_then(|a| Cause::of(&a.verdict, a.provider_code.as_deref()));
+    provider.calls.record(now, took, fault);
 }
 
 fn answer_of_verdict(verdict: crate::domain::verdict::Verdict) -> Answer {

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::breaker::Breaker;
+use super::{breaker::Breaker, health::CallLog};
 use crate::{
     config::{Config, ProviderSection},
     domain::{
@@ -41,6 +41,8 @@ pub struct LiveProvider {
     pub driver: Arc<dyn Provider>,
     /// Says when not to call.
     pub breaker: Breaker,
+    /// How calls went lately.
+    pub calls: CallLog,
     /// An operator paused it.
     pub paused: AtomicBool,
     /// Calls at once.
@@ -50,14 +52,15 @@ pub struct LiveProvider {
 }
 
 /// Huawei makes its own last report at 72 h; a little more is left for its way.
-const REPORT_WINDOW: Duration = Duration::from_secs(76 * 3600);
+const REPORT_WINDOW: Duration = Duration::from_hours(76);
 
 impl LiveProvider {
     /// Wraps a driver.
     pub fn new(name: String, section: ProviderSection, driver: Arc<dyn Provider>) -> Self {
         let breaker = Breaker::new(driver.capabilities().breaker_exempt);
         let in_flight = Arc::new(Semaphore::new(section.max_in_flight));
-        Self { name, section, driver, breaker, paused: AtomicBool::new(false), in_flight, wake: Notify::new() }
+        let (calls, paused) = (CallLog::default(), AtomicBool::new(false));
+        Self { name, section, driver, breaker, calls, paused, in_flight, wake: Notify::new() }
     }
 
     /// What the driver can do.
@@ -97,6 +100,13 @@ impl Live {
     pub fn wake(&self, provider: &str) {
         if let Some(provider) = self.providers.get(provider) {
             provider.wake.notify_one();
+        }
+    }
+
+    /// Wakes the lines of some providers.
+    pub fn wake_all<'p>(&self, providers: impl IntoIterator<Item = &'p String>) {
+        for provider in providers {
+            self.wake(provider);
         }
     }
 

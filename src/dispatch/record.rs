@@ -71,8 +71,7 @@ async fn record(engine: &Engine, group: Arc<Vec<Entry>>) {
         .await;
         match done {
             Ok(next) => {
-                let live = engine.live();
-                next.iter().for_each(|provider| live.wake(provider));
+                engine.live().wake_all(&next);
                 return;
             }
             Err(error) => {

@@ -23,7 +23,7 @@ use crate::{
 /// How often it is looked for what is due.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often partitions and old keys are looked after.
-const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
+const HOUSEKEEPING_EVERY: Duration = Duration::from_mins(10);
 /// Messages in one sweep.
 const LIMIT: i64 = 500;
 
@@ -72,6 +72,10 @@ async fn look(engine: &Engine) -> Result<bool, StoreError> {
 /// Every process follows what operators switched.
 async fn follow_switches(engine: &Engine) -> Result<(), StoreError> {
     let switches = engine.db().read(|connection| Box::pin(switches::all(connection))).await?;
+    let held = !switches.get(switches::ALL_SENDING).copied().unwrap_or(true);
+    if engine.shared.held.swap(held, Ordering::Relaxed) != held {
+        engine.shared.changed.notify_waiters();
+    }
     for (name, provider) in &engine.live().providers {
         let enabled = switches.get(name).copied().unwrap_or(true);
         if provider.paused.swap(!enabled, Ordering::Relaxed) && enabled {
@@ -97,8 +101,7 @@ async fn leases(engine: &Engine) -> Result<usize, StoreError> {
 }
 
 async fn validity(engine: &Engine) -> Result<usize, StoreError> {
-    sweep(engine, |c, now| Box::pin(maintenance::validity_over(c, now, LIMIT)), |life, now| life.validity_over(now))
-        .await
+    sweep(engine, |c, now| Box::pin(maintenance::validity_over(c, now, LIMIT)), Life::validity_over).await
 }
 
 /// Messages whose provider is no longer configured go on, where they have somewhere to go.
@@ -119,7 +122,7 @@ async fn release(engine: &Engine) -> Result<(), StoreError> {
     let released = Db::unit(&engine.db().work, move |c| Box::pin(maintenance::release_scheduled(c, now))).await?;
     if released > 0 {
         let live = engine.live();
-        live.providers.keys().for_each(|provider| live.wake(provider));
+        live.wake_all(live.providers.keys());
     }
     Ok(())
 }
@@ -142,14 +145,15 @@ where
         Box::pin(async move {
             let ids = find(&mut *connection, now).await?;
             let mut locked = life::lock(&mut *connection, &ids).await?;
-            locked.iter_mut().for_each(|locked| act(&mut locked.life, now));
+            for locked in &mut locked {
+                act(&mut locked.life, now);
+            }
             life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
             Ok((locked.len(), line::next_providers(&locked)))
         })
     })
     .await?;
-    let live = engine.live();
-    next.iter().for_each(|provider| live.wake(provider));
+    engine.live().wake_all(&next);
     Ok(count)
 }
 
@@ -177,9 +181,10 @@ async fn timers(engine: &Engine) -> Result<usize, StoreError> {
         })
     })
     .await?;
-    let live = engine.live();
-    next.iter().for_each(|provider| live.wake(provider));
-    questions.into_iter().for_each(|question| ask(engine, question));
+    engine.live().wake_all(&next);
+    for question in questions {
+        ask(engine, question);
+    }
     Ok(count)
 }
 

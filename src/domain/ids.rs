@@ -4,18 +4,19 @@
 //! Text form: the prefix, `_`, and the 128 bits as 26 characters of Crockford base32 in lower case (the `TypeID` specification,
 //! <https://github.com/jetify-com/typeid/tree/main/spec>).
 
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use uuid::{ContextV7, Uuid};
+use uuid::{Builder, Uuid};
 
 use super::Timestamp;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const TEXT_LENGTH: usize = 26;
 
-/// Ids made in the same millisecond still sort in the order in which they were made.
-static ORDER: LazyLock<Mutex<ContextV7>> = LazyLock::new(|| Mutex::new(ContextV7::new()));
+/// The last millisecond that an id was made for, and how many were made for it: ids of one millisecond still sort in the order
+/// in which they were made. A clock that goes back is followed, since an id also says when it was made.
+static LAST: Mutex<(u64, u16)> = Mutex::new((0, 0));
 
 /// A text that is no id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,9 +27,16 @@ pub struct InvalidId {
 
 /// A fresh `UUIDv7` for the given time.
 pub fn new_uuid(now: Timestamp) -> Uuid {
-    let order = ORDER.lock().unwrap_or_else(PoisonError::into_inner);
-    let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
-    Uuid::new_v7(uuid::Timestamp::from_unix(&*order, seconds, now.timestamp_subsec_nanos()))
+    let millis = u64::try_from(now.timestamp_millis()).unwrap_or(0);
+    let count = {
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = if last.0 == millis { (millis, last.1.wrapping_add(1)) } else { (millis, 0) };
+        last.1
+    };
+    // Twelve bits of order, then randomness. More than 4,096 ids in one millisecond are still different, just not in order.
+    let mut tail: [u8; 10] = rand::random();
+    tail[..2].copy_from_slice(&(count & 0x0FFF).to_be_bytes());
+    Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
 }
 
 /// The smallest `UUIDv7` of the given millisecond: a bound for "created at this time or later".

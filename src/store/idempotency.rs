@@ -18,8 +18,16 @@ pub struct IdempotencyKey {
     pub app: String,
     /// As given.
     pub key: String,
-    /// An HMAC of the normalised request; a plain hash of a six-digit code could be guessed.
-    pub fingerprint: Vec<u8>,
+    /// HMACs of the normalised request, by each root secret in use; the first one is written. A plain hash of a six-digit code
+    /// could be guessed.
+    pub fingerprints: Vec<[u8; 32]>,
+}
+
+impl IdempotencyKey {
+    /// Was it used for the same request?
+    pub fn is_repeated_by(&self, used: &Used) -> bool {
+        self.fingerprints.iter().any(|own| own.as_slice() == used.fingerprint)
+    }
 }
 
 /// A key that was used before.
@@ -49,7 +57,8 @@ pub async fn take(
     sorted.sort_by(|a, b| (&a.0.app, &a.0.key).cmp(&(&b.0.app, &b.0.key)));
     let apps: Vec<&str> = sorted.iter().map(|(key, _)| key.app.as_str()).collect();
     let texts: Vec<&str> = sorted.iter().map(|(key, _)| key.key.as_str()).collect();
-    let fingerprints: Vec<&[u8]> = sorted.iter().map(|(key, _)| key.fingerprint.as_slice()).collect();
+    let fingerprints: Vec<&[u8]> =
+        sorted.iter().map(|(key, _)| key.fingerprints.first().map_or(&[][..], |own| own.as_slice())).collect();
     let messages: Vec<Uuid> = sorted.iter().map(|(_, message)| message.0).collect();
     let taken = sqlx::query_scalar!(
         "insert into idempotency_keys as k (app, key, fingerprint, message_id, created_at)

@@ -40,8 +40,8 @@ pub struct KeptReport {
     pub heuristic: bool,
     /// What it says.
     pub report: Report,
-    /// The push that brought it, sealed.
-    pub raw: Option<Vec<u8>>,
+    /// The push that brought it, and its body, sealed.
+    pub raw: Option<(Uuid, Vec<u8>)>,
 }
 
 /// The decisions about a message, oldest first.
@@ -70,7 +70,7 @@ pub async fn decisions(connection: &mut PgConnection, message: MessageId) -> Res
 pub async fn reports(connection: &mut PgConnection, message: MessageId) -> Result<Vec<KeptReport>, StoreError> {
     let rows = sqlx::query!(
         r#"select r.id, r.provider, r.attempt, r.outcome = 'applied' as "applied!", r.heuristic,
-                  r.report as "report: Json<Report>", c.body as "raw?"
+                  r.report as "report: Json<Report>", r.callback_id, c.body as "body?"
            from reports r left join callbacks c on c.id = r.callback_id
            where r.message_id = $1 and r.id >= $2 order by r.id"#,
         message.0,
@@ -87,7 +87,7 @@ pub async fn reports(connection: &mut PgConnection, message: MessageId) -> Resul
             applied: row.applied,
             heuristic: row.heuristic,
             report: row.report.0,
-            raw: row.raw,
+            raw: row.callback_id.zip(row.body),
         })
         .collect())
 }

@@ -7,9 +7,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::{
-    content::{Channel, TemplateUse},
+    content::{Channel, Content, TemplateUse},
     error_code::{ErrorCategory, ErrorCode},
     ids::{BatchId, EventId, MessageId},
+    life::{self, Cause},
+    message::MessageRecord,
     phone_number::PhoneNumber,
     segments::Encoding,
     status::{AttemptStatus, MessageStatus},
@@ -129,16 +131,70 @@ pub struct MessageError {
     pub provider_code: Option<String>,
 }
 
-impl MessageError {
-    /// The error with its words. `category` is the provider's own, where its table has one.
-    pub fn new(
-        code: ErrorCode,
-        category: Option<ErrorCategory>,
-        retryable: bool,
-        provider_code: Option<String>,
-    ) -> Self {
-        let category = category.unwrap_or(code.category());
+impl From<Cause> for MessageError {
+    fn from(cause: Cause) -> Self {
+        let Cause { code, category, retryable, provider_code } = cause;
         Self { code, category, message: code.message(), hint: code.hint(), retryable, provider_code }
+    }
+}
+
+impl From<life::Attempt> for Attempt {
+    fn from(attempt: life::Attempt) -> Self {
+        Self {
+            number: attempt.number.into(),
+            provider: attempt.provider,
+            channel: attempt.channel,
+            from: Some(attempt.sender).filter(|sender| !sender.is_empty()),
+            provider_message_id: attempt.provider_message_id,
+            status: attempt.status,
+            error: attempt.error.map(MessageError::from),
+            started_at: attempt.started_at,
+        }
+    }
+}
+
+impl From<MessageRecord> for Message {
+    fn from(record: MessageRecord) -> Self {
+        let MessageRecord { message, attempts, .. } = record;
+        let Content { text, template } = message.content;
+        let (text, template) = if message.sensitive {
+            (None, template.map(|used| TemplateUse { params: BTreeMap::new(), ..used }))
+        } else {
+            (text, template)
+        };
+        let counted = attempts.iter().rev().find_map(|attempt| attempt.segments);
+        Self {
+            id: message.id,
+            app: message.app,
+            batch_id: message.batch_id,
+            status: record.status,
+            is_final: record.completed_at.is_some(),
+            channel: record.channel,
+            to: message.to,
+            from: record.from.filter(|sender| !sender.is_empty()),
+            country: message.country,
+            text,
+            template,
+            encoding: message.encoding,
+            segments: counted.or(message.segments),
+            route: message.plan.route,
+            provider: record.provider,
+            provider_message_id: record.provider_message_id,
+            attempts: attempts.into_iter().map(Attempt::from).collect(),
+            error: record.error.map(MessageError::from),
+            price: record.price.map(|amount| Money { amount, currency: None }),
+            client_reference: message.app_data.client_reference,
+            metadata: message.app_data.metadata,
+            callback_url: message.app_data.callback_url,
+            possible_duplicate: record.possible_duplicate,
+            sensitive: message.sensitive,
+            test: message.test,
+            send_at: message.send_at,
+            expires_at: message.expires_at,
+            created_at: message.created_at,
+            sent_at: record.sent_at,
+            completed_at: record.completed_at,
+        }
     }
 }
 
@@ -188,13 +244,106 @@ pub struct TimelineEntry {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::domain::{
+        content::Category,
+        life::{Changed, Failover, OnUnknown, Plan, Step},
+        message::{AppData, NewMessage},
+    };
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_770_000_000 + second, 0).unwrap()
+    }
+
+    fn record(sensitive: bool) -> MessageRecord {
+        let step =
+            Step { provider: "nxcloud".into(), channel: Channel::Sms, from: Some("861".into()), after_seconds: None };
+        let template = TemplateUse { name: "login_code".into(), params: [("code".into(), "369751".into())].into() };
+        NewMessage {
+            id: MessageId(uuid::Uuid::nil()),
+            app: "shop".into(),
+            batch_id: None,
+            test: false,
+            to: PhoneNumber::parse("+84361234567").unwrap(),
+            country: Some("VN".into()),
+            category: Category::Otp,
+            sensitive,
+            content: Content { text: Some("Your code is 369751".into()), template: Some(template) },
+            encoding: Some(Encoding::Gsm7),
+            segments: Some(1),
+            plan: Plan {
+                route: Some("otp_vn".into()),
+                steps: vec![step],
+                failover: Failover::default(),
+                on_unknown: OnUnknown::default(),
+            },
+            app_data: AppData { client_reference: Some("order-1".into()), ..AppData::default() },
+            send_at: None,
+            expires_at: at(600),
+            created_at: at(0),
+        }
+        .accepted()
+    }
+
+    fn shown(record: MessageRecord) -> Value {
+        serde_json::to_value(Message::from(record)).unwrap()
+    }
 
     #[test]
-    fn the_category_of_the_providers_table_goes_before_the_usual_one() {
-        let usual = MessageError::new(ErrorCode::Expired, None, true, None);
-        assert_eq!(usual.category, ErrorCategory::Network);
-        let own = MessageError::new(ErrorCode::Expired, Some(ErrorCategory::Recipient), true, None);
-        assert_eq!(own.category, ErrorCategory::Recipient);
+    fn a_message_that_was_just_accepted_shows_its_first_step() {
+        let expected = json!({
+            "id": "msg_00000000000000000000000000", "app": "shop", "batch_id": null, "status": "queued", "final": false,
+            "channel": "sms", "to": "+84361234567", "from": "861", "country": "VN", "text": "Your code is 369751",
+            "template": { "name": "login_code", "params": { "code": "369751" } }, "encoding": "gsm7", "segments": 1,
+            "route": "otp_vn", "provider": null, "provider_message_id": null, "attempts": [], "error": null,
+            "price": null, "client_reference": "order-1", "metadata": {}, "callback_url": null,
+            "possible_duplicate": false, "sensitive": false, "test": false, "send_at": null,
+            "expires_at": at(600), "created_at": at(0), "sent_at": null, "completed_at": null,
+        });
+        assert_eq!(shown(record(false)), expected);
+    }
+
+    #[test]
+    fn nothing_of_a_sensitive_content_is_shown() {
+        let shown = shown(record(true));
+        assert!(!shown.to_string().contains("369751"));
+        assert_eq!((&shown["text"], &shown["template"]["name"]), (&json!(null), &json!("login_code")));
+    }
+
+    #[test]
+    fn the_providers_count_of_segments_goes_before_ours() {
+        let mut record = record(false);
+        record.completed_at = Some(at(9));
+        record.error = Some(Cause::own(ErrorCode::Expired, true));
+        record.attempts.push(life::Attempt {
+            id: crate::domain::ids::AttemptId(uuid::Uuid::nil()),
+            number: 1,
+            step: 0,
+            provider: "nxcloud".into(),
+            channel: Channel::Sms,
+            sender: "861".into(),
+            call_id: crate::domain::ids::CallId(uuid::Uuid::nil()),
+            status: AttemptStatus::Expired,
+            error: Some(Cause::own(ErrorCode::Expired, true)),
+            provider_message_id: Some("p-1".into()),
+            started_at: at(1),
+            answered_at: Some(at(2)),
+            completed_at: Some(at(9)),
+            evidence_until: None,
+            next_poll_at: None,
+            polls: 0,
+            segments: Some(2),
+            price: None,
+            parts_delivered: vec![],
+            changed: Changed::No,
+        });
+        let shown = shown(record);
+        assert_eq!(
+            (&shown["segments"], &shown["final"], &shown["error"]["category"]),
+            (&json!(2), &json!(true), &json!("network"))
+        );
+        assert_eq!(shown["attempts"][0]["error"]["code"], "expired");
     }
 }

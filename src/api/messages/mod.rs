@@ -2,6 +2,9 @@
 
 pub mod answer;
 pub mod content_fields;
+pub mod create;
 pub mod draft;
 pub mod filter;
 pub mod idempotency_key;
+pub mod read;
+pub mod timeline;

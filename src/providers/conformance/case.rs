@@ -73,7 +73,8 @@ impl Case {
             name: self.driver.to_owned(),
             from: Some(self.from.to_owned()),
             senders: vec![],
-            timeout: Duration::from_millis(600),
+            // Long: a busy machine must not look like a carrier that hangs.
+            timeout: Duration::from_secs(20),
             settings: self.settings.replace("BASE_URL", base_url).parse().unwrap(),
             clock: Clock::system(),
             feed: None,

@@ -203,15 +203,11 @@ pub(super) mod tests {
     }
 
     fn ids_and_codes(events: &[CallbackEvent]) -> Vec<(String, String)> {
-        events
-            .iter()
-            .map(|event| match event {
-                CallbackEvent::Report(report) => {
-                    (report.target.provider_message_id.clone().unwrap(), report.provider_code.clone())
-                }
-                other => panic!("{other:?}"),
-            })
-            .collect()
+        let read = events.iter().map(|event| {
+            let CallbackEvent::Report(report) = event else { panic!("{event:?}") };
+            (report.target.provider_message_id.clone().unwrap(), report.provider_code.clone())
+        });
+        read.collect()
     }
 
     #[tokio::test]

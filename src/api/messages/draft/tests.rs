@@ -26,7 +26,7 @@ fn faults_as(app: &str, body: &Value) -> Vec<(String, &'static str)> {
 }
 
 /// A good message with these fields over it; null takes a field out.
-fn message(over: Value) -> Value {
+fn message(over: &Value) -> Value {
     let mut body = json!({ "to": "+84361234567", "text": "Hello" });
     for (name, value) in over.as_object().unwrap().clone() {
         if value.is_null() {
@@ -108,22 +108,22 @@ fn each_fault_has_its_own_pointer_and_code() {
         (json!({ "sensitive": "yes" }), "/sensitive", "invalid"),
         (json!({ "sms": true }), "/sms", "unknown_field"),
     ] {
-        assert_eq!(faults_as("shop", &message(over.clone())), [(pointer.to_owned(), code)], "{over}");
+        assert_eq!(faults_as("shop", &message(&over)), [(pointer.to_owned(), code)], "{over}");
     }
 }
 
 #[test]
 fn what_an_app_is_not_allowed_is_refused_with_its_own_code() {
-    let bank = |over: Value| {
+    let bank = |over: &Value| {
         let mut body =
-            message(json!({ "text": null, "template": { "name": "login_code", "params": { "code": "1234" } } }));
+            message(&json!({ "text": null, "template": { "name": "login_code", "params": { "code": "1234" } } }));
         for (name, value) in over.as_object().unwrap() {
             body[name] = value.clone();
         }
         body
     };
-    assert_eq!(faults_as("bank", &bank(json!({ "from": "BANK", "route": "otp_vn" }))), []);
-    assert_eq!(faults_as("bank", &bank(json!({ "provider": "nxcloud" }))), []);
+    assert_eq!(faults_as("bank", &bank(&json!({ "from": "BANK", "route": "otp_vn" }))), []);
+    assert_eq!(faults_as("bank", &bank(&json!({ "provider": "nxcloud" }))), []);
     for (over, pointer, code) in [
         (json!({ "to": "+85261234567" }), "/to", "destination_not_allowed"),
         (json!({ "from": "SHOP" }), "/from", "sender_not_allowed"),
@@ -132,7 +132,7 @@ fn what_an_app_is_not_allowed_is_refused_with_its_own_code() {
         (json!({ "template": { "name": "parcel", "params": { "place": "x" } } }), "/template/name", "not_found"),
         (json!({ "callback_url": "http://shop.internal/" }), "/callback_url", "host_not_allowed"),
     ] {
-        assert_eq!(faults_as("bank", &bank(over.clone())), [(pointer.to_owned(), code)], "{over}");
+        assert_eq!(faults_as("bank", &bank(&over)), [(pointer.to_owned(), code)], "{over}");
     }
     let two_segments = json!({ "to": "+84361234567", "text": "x".repeat(161) });
     assert_eq!(faults_as("bank", &two_segments), [("/text".to_owned(), "content_too_long")]);
@@ -160,7 +160,7 @@ fn something_else_than_an_object_is_one_fault() {
 
 #[test]
 fn a_plain_text_gets_the_usual_terms() {
-    let draft = read_as("shop", &message(json!({}))).unwrap();
+    let draft = read_as("shop", &message(&json!({}))).unwrap();
     let terms = Terms {
         category: Category::Transactional,
         channel: None,
@@ -179,7 +179,7 @@ fn a_plain_text_gets_the_usual_terms() {
 
 #[test]
 fn a_template_brings_its_category_validity_and_text() {
-    let body = message(json!({ "text": null, "template": { "name": "login_code", "params": { "code": "369751" } } }));
+    let body = message(&json!({ "text": null, "template": { "name": "login_code", "params": { "code": "369751" } } }));
     let draft = read_as("shop", &body).unwrap();
     assert_eq!(draft.content.text.as_deref(), Some("Your code is 369751"));
     assert_eq!(draft.content.template.unwrap().params["code"], "369751");
@@ -187,7 +187,7 @@ fn a_template_brings_its_category_validity_and_text() {
     assert_eq!((category, validity_period, sensitive), (Category::Otp, 600, true));
     let parcel =
         json!({ "text": null, "template": { "name": "parcel", "params": { "place": "x" } }, "validity_period": 60 });
-    assert_eq!(read_as("shop", &message(parcel)).unwrap().terms.validity_period, 60);
+    assert_eq!(read_as("shop", &message(&parcel)).unwrap().terms.validity_period, 60);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn one_time_codes_are_always_sensitive() {
         (json!({ "category": "marketing" }), false),
         (json!({ "sensitive": true }), true),
     ] {
-        assert_eq!(read_as("shop", &message(over.clone())).unwrap().terms.sensitive, sensitive, "{over}");
+        assert_eq!(read_as("shop", &message(&over)).unwrap().terms.sensitive, sensitive, "{over}");
     }
 }
 
@@ -209,7 +209,7 @@ fn a_time_shortly_past_means_now() {
         ("2026-03-01T16:00:01+07:00", true),
         ("2026-03-31T09:00:00Z", true),
     ] {
-        let draft = read_as("shop", &message(json!({ "send_at": send_at }))).unwrap();
+        let draft = read_as("shop", &message(&json!({ "send_at": send_at }))).unwrap();
         assert_eq!(draft.terms.send_at.is_some(), scheduled, "{send_at}");
     }
 }
@@ -222,7 +222,7 @@ fn test_numbers_are_open_to_an_app_with_countries() {
 
 #[test]
 fn lengths_at_their_limit_are_taken() {
-    let body = message(json!({
+    let body = message(&json!({
         "text": "x".repeat(1530),
         "from": "x".repeat(21),
         "client_reference": "é".repeat(128),

@@ -10,6 +10,7 @@ mod example;
 mod floors;
 mod huawei;
 mod nxcloud;
+mod routing;
 mod sandbox;
 mod support;
 mod voice;

@@ -1,4 +1,30 @@
-//! A gateway that sends short messages through many providers behind one API.
+//! One HTTP API in front of many SMS providers.
+//!
+//! # The map
+//!
+//! Imports point downwards only; `ARCHITECTURE.md` has the walkthroughs.
+//!
+//! | floor | modules |
+//! | --- | --- |
+//! | the whole | [`app`] builds everything; [`cli`] and `main.rs` start it |
+//! | outside | [`api`] for apps and operators, [`callbacks`] for carriers, on [`server`] |
+//! | engine | [`dispatch`]: accept, claim, call, record, settle, sweep |
+//! | tools of the engine | [`store`] (all SQL), [`providers`] (what is called), [`routing`] (which of them), [`config`] |
+//! | ground | [`domain`] (pure rules), [`clock`], [`settings`], [`secrets`], [`keys`] |
+//! | beside it | [`private_postgres`], [`simulator`] (the carriers' side), [`telemetry`] |
+//!
+//! # The life of a message
+//!
+//! 1. [`api::messages`] reads the request; [`routing`] fixes the steps.
+//! 2. [`dispatch::accept`] stores many requests in one commit and answers each after it.
+//! 3. [`dispatch::line`], one for each provider, locks what is due and what free slots will send now.
+//! 4. It opens attempts under a lease and commits. No transaction is open during a call.
+//! 5. The driver in [`providers`] makes the call and translates the answer.
+//! 6. [`dispatch::record`] writes the answers down: sent, tried again, the next step, failed, or unknown.
+//! 7. A carrier pushes a report; [`callbacks`] checks whose it is.
+//! 8. [`dispatch::settle`] keeps it, finds its attempt and applies it, in one commit, and then it is answered.
+//! 9. [`domain::life`] folds the status anew from all attempts after each of these.
+//! 10. [`dispatch::sweep`] does what only time brings: leases, validity, windows, polls.
 
 pub mod api;
 pub mod app;

@@ -7,6 +7,8 @@ mod crash;
 mod crash_under_load;
 mod example;
 mod huawei;
+mod documents;
+mod floors;
 mod nxcloud;
 mod sandbox;
 mod support;

@@ -133,6 +133,8 @@ problem_sets! {
     ListProblems: "401" "403" "422" "503";
     /// How reading what belongs to one thing can fail.
     PartProblems: "401" "403" "404" "422" "503";
+    /// How changing one thing can fail.
+    ChangeProblems: "400" "401" "403" "404" "408" "413" "415" "422" "503";
     /// How sending can fail.
     CreateProblems: "400" "401" "403" "408" "409" "413" "415" "422" "429" "503";
     /// How asking a provider can fail besides.

@@ -2,16 +2,19 @@
 
 use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
-    auth::OperatorMayRead,
+    auth::{OperatorMayRead, OperatorMayWrite},
     error::ApiError,
+    field_reader::{FieldReader, Problems},
+    json_body::JsonBody,
     messages::answer::{MessageError, Money},
-    openapi::{ListProblems, ProviderProblems, ReadProblems},
+    openapi::{ChangeProblems, ListProblems, ProviderProblems, ReadProblems},
     page::Page,
     path::Name,
     query::Query,
@@ -47,6 +50,15 @@ pub struct Provider {
     pub capabilities: ProviderCapabilities,
     /// How it is doing.
     pub health: ProviderHealth,
+}
+
+/// What can be changed about a provider.
+#[derive(Debug, Clone, Copy, serde::Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes a body that is read by hand, so that every fault is told at once")]
+pub struct ProviderUpdate {
+    /// False pauses it.
+    enabled: bool,
 }
 
 /// What a provider can do.
@@ -210,6 +222,57 @@ pub async fn get(
 ) -> Result<Json<Provider>, ApiError> {
     let (loaded, states) = (state.loaded.load(), state.provider_states.load());
     Provider::find(&name, &loaded, &states).map(Json).ok_or(NO_PROVIDER)
+}
+
+/// Pause or resume a provider
+///
+/// A paused provider gets nothing; its messages go to the next step of their route, where there is one. Every process follows
+/// within a second, and a restart does not resume it.
+#[utoipa::path(
+    patch, path = "/v1/providers/{provider}", operation_id = "updateProvider", tag = "Providers",
+    params(("provider" = String, Path, pattern = "^[a-z][a-z0-9_]{0,62}$")),
+    request_body = ProviderUpdate,
+    responses((status = 200, description = "The provider.", body = Provider), ChangeProblems),
+    extensions(("x-role" = json!("operator"))),
+)]
+pub async fn update(
+    State(state): State<ApiState>,
+    _: OperatorMayWrite,
+    Name(name): Name,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Provider>, ApiError> {
+    let enabled = read_update(&body)?;
+    let loaded = state.loaded.load();
+    let states = state.provider_states.load();
+    let mut provider = Provider::find(&name, &loaded, &states).ok_or(NO_PROVIDER)?;
+    state.engine.switch_provider(&name, enabled).await?;
+    provider.enabled = enabled;
+    Ok(Json(provider))
+}
+
+fn read_update(body: &Value) -> Result<bool, ApiError> {
+    let mut problems = Problems::default();
+    let mut enabled = None;
+    if let Some(mut reader) = FieldReader::new(body, String::new(), &mut problems) {
+        reader.require("enabled");
+        enabled = reader.boolean("enabled");
+        reader.finish();
+    }
+    problems.check()?;
+    enabled.ok_or_else(|| ApiError::internal("a required field was neither read nor missed"))
+}
+
+/// Release all sending
+///
+/// After a start with `--hold` messages are taken in but none is sent until this is called. Harmless to repeat.
+#[utoipa::path(
+    post, path = "/v1/release", operation_id = "releaseSending", tag = "Operations",
+    responses((status = 204, description = "All sending is released."), ListProblems),
+    extensions(("x-role" = json!("operator"))),
+)]
+pub async fn release(State(state): State<ApiState>, _: OperatorMayWrite) -> Result<StatusCode, ApiError> {
+    state.engine.switch_sending(true).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Ask the provider for the balance

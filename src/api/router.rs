@@ -34,7 +34,8 @@ fn v1() -> OpenApiRouter<ApiState> {
         .routes(routes!(routes_api::list))
         .routes(routes!(routes_api::get))
         .routes(routes!(providers::list))
-        .routes(routes!(providers::get))
+        .routes(routes!(providers::get, providers::update))
+        .routes(routes!(providers::release))
         .routes(routes!(providers::balance))
 }
 

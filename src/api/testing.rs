@@ -129,6 +129,7 @@ fn idle_engine(config: Arc<Config>) -> Engine {
         clock: Clock::system(),
         secrets: Arc::new(secrets),
         live: Live { config, providers: BTreeMap::new() },
+        held: false,
         feed: tokio::sync::mpsc::channel(1).1,
     };
     Engine::start(parts, Duties { intake: false, dispatch: false })

@@ -14,7 +14,7 @@ use crate::{
     keys::KeyRing,
     private_postgres::PrivatePostgres,
     providers::{DRIVERS, Feed, Provider, SettingsProblem, Setup},
-    store::{Db, StoreError, maintenance},
+    store::{Db, StoreError, maintenance, switches},
 };
 
 /// The database: the one that is configured, or a private one. With its tables and partitions.
@@ -36,6 +36,25 @@ pub(super) async fn database(config: &Config, clock: &Clock) -> anyhow::Result<(
     let now = clock.now();
     Db::unit(&db.work, move |connection| Box::pin(maintenance::ensure_partitions(connection, now))).await?;
     Ok((db, postgres))
+}
+
+/// Is all sending held? A start that holds says so to every process on the database; only an operator releases it.
+pub(super) async fn held(db: &Db, hold: bool, clock: &Clock) -> anyhow::Result<bool> {
+    let now = clock.now();
+    let switched = Db::unit(&db.work, move |connection| {
+        Box::pin(async move {
+            if hold {
+                switches::set(&mut *connection, switches::ALL_SENDING, false, now).await?;
+            }
+            switches::all(connection).await
+        })
+    })
+    .await?;
+    let held = switched.get(switches::ALL_SENDING) == Some(&false);
+    if held {
+        tracing::warn!("all sending is held until an operator releases it: POST /v1/release");
+    }
+    Ok(held)
 }
 
 /// What the drivers think of their keys, by the provider's name.

@@ -84,12 +84,13 @@ impl Gateway {
         };
         let secrets = Arc::new(Secrets::load(&config.server.secret_key, &data_dir, &mut rand::rng())?);
         let (db, postgres) = build::database(&config, &clock).await?;
+        let held = build::held(&db, config.dispatch.hold_on_start, &clock).await?;
         let (feed, incoming) = tokio::sync::mpsc::channel(1024);
         let live = build::live(config, &clock, &feed)?;
         let (listen, callback_listen) = (live.config.server.listen, live.config.server.callback_listen);
         let loaded = Arc::new(ArcSwap::from_pointee(build::loaded(&live)));
         let duties = Duties { intake: role != Role::Worker, dispatch: role != Role::Api };
-        let parts = crate::dispatch::Parts { db, clock: clock.clone(), secrets, live, feed: incoming };
+        let parts = crate::dispatch::Parts { db, clock: clock.clone(), secrets, live, held, feed: incoming };
         let engine = Engine::start(parts, duties);
         let state = ApiState::new(loaded.clone(), engine.clone(), clock, metrics);
         let (stop, servers, watchers) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());

@@ -56,6 +56,10 @@ async fn run(engine: &Engine, name: &str) {
             engine.pause(Duration::from_secs(5)).await;
             continue;
         };
+        if engine.is_held() {
+            engine.pause(LOOK_EVERY).await;
+            continue;
+        }
         let found = match turn(engine, &provider).await {
             Ok(found) => found,
             Err(error) => {

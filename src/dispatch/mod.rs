@@ -12,7 +12,13 @@
 //! transaction. No transaction is open while a provider is called. There is no leader: any number of processes do all of this
 //! on one database.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
@@ -22,7 +28,7 @@ use crate::{
     clock::Clock,
     providers::CallbackEvent,
     secrets::Secrets,
-    store::{Db, StoreError},
+    store::{Db, StoreError, switches},
 };
 
 pub mod accept;
@@ -61,6 +67,8 @@ struct Shared {
     record: mpsc::Sender<record::Entry>,
     settle: mpsc::Sender<settle::Arrival>,
     changed: Notify,
+    /// An operator has to release all sending first.
+    held: AtomicBool,
     /// Nothing new is begun.
     stop: CancellationToken,
     /// What begins things: lines, sweeps, calls.
@@ -82,6 +90,8 @@ pub struct Parts {
     pub secrets: Arc<Secrets>,
     /// Providers, routes, templates and apps, as they are now.
     pub live: Live,
+    /// Nothing is sent until an operator releases it.
+    pub held: bool,
     /// What drivers inside the process feed in.
     pub feed: mpsc::Receiver<(String, Vec<CallbackEvent>)>,
 }
@@ -111,6 +121,7 @@ impl Engine {
                 record,
                 settle,
                 changed: Notify::new(),
+                held: AtomicBool::new(parts.held),
                 stop: CancellationToken::new(),
                 calls: TaskTracker::new(),
                 ended: CancellationToken::new(),
@@ -153,6 +164,37 @@ impl Engine {
     pub fn replace(&self, live: Live) {
         self.shared.live.store(Arc::new(live));
         self.shared.changed.notify_waiters();
+    }
+
+    /// Is all sending held?
+    pub fn is_held(&self) -> bool {
+        self.shared.held.load(Ordering::Relaxed)
+    }
+
+    /// Pauses or resumes a provider for all processes; each follows within a second.
+    pub async fn switch_provider(&self, provider: &str, enabled: bool) -> Result<(), StoreError> {
+        self.switch(provider, enabled).await?;
+        if let Some(provider) = self.live().providers.get(provider) {
+            provider.paused.store(!enabled, Ordering::Relaxed);
+            provider.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Holds or releases all sending, for all processes; each follows within a second.
+    pub async fn switch_sending(&self, enabled: bool) -> Result<(), StoreError> {
+        self.switch(switches::ALL_SENDING, enabled).await?;
+        self.shared.held.store(!enabled, Ordering::Relaxed);
+        self.shared.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn switch(&self, name: &str, enabled: bool) -> Result<(), StoreError> {
+        let (name, now) = (name.to_owned(), self.clock().now());
+        Db::unit(&self.db().work, move |connection| {
+            Box::pin(async move { switches::set(connection, &name, enabled, now).await })
+        })
+        .await
     }
 
     /// Stops claiming, finishes the calls in flight, and writes down what came of them.

@@ -25,7 +25,7 @@ use crate::{
         callbacks::{self, CallbackState, StoredCallback},
         inbound::{self, InboundRecord},
         life::{self, Locked},
-        reports::{self, Match, Outcome, StoredReport},
+        reports::{self, Candidate, Match, Outcome, StoredReport},
     },
 };
 
@@ -369,7 +369,7 @@ async fn find_attempts(
         places.into_iter().zip(found).for_each(|(place, found)| reports[place].report.matched = found);
     }
     for sorted in reports.iter_mut().filter(|sorted| sorted.report.matched.is_none()) {
-        sorted.report.matched = only_unclear(&mut *connection, live, &sorted.report, now).await?;
+        sorted.report.matched = only_unclear(&mut *connection, live, &mut sorted.report, now).await?;
     }
     Ok(())
 }
@@ -377,7 +377,7 @@ async fn find_attempts(
 async fn only_unclear(
     connection: &mut sqlx::PgConnection,
     live: &Live,
-    report: &StoredReport,
+    report: &mut StoredReport,
     now: Timestamp,
 ) -> Result<Option<Match>, StoreError> {
     if !live.capabilities(&report.provider).is_some_and(|it| it.heuristic_match) {
@@ -385,9 +385,17 @@ async fn only_unclear(
     }
     let target = &report.report.target;
     let (Some(recipient), Some(sender)) = (&target.recipient, &target.sender) else { return Ok(None) };
-    let fits = reports::unclear_attempts(connection, &report.provider, recipient, sender, now).await?;
-    // Two candidates: neither.
-    Ok(if let [only] = fits.as_slice() { Some(*only) } else { None })
+    let fits = reports::candidates(connection, report, recipient, sender, now).await?;
+    Ok(match fits.as_slice() {
+        [Candidate::Unclear(only)] => Some(*only),
+        [] => {
+            // Later looks no longer have the text, and must not take what it ruled out.
+            report.report.target.sender = None;
+            None
+        }
+        // Two candidates: neither. One that is in flight will have an id, or be unclear, at the next look.
+        [Candidate::InFlight | Candidate::Unclear(_), ..] => None,
+    })
 }
 
 /// Where a provider does not say which it is: a known id makes it a report; else our own number as the receiver makes it an

@@ -72,6 +72,10 @@ async fn look(engine: &Engine) -> Result<bool, StoreError> {
 /// Every process follows what operators switched.
 async fn follow_switches(engine: &Engine) -> Result<(), StoreError> {
     let switches = engine.db().read(|connection| Box::pin(switches::all(connection))).await?;
+    let held = !switches.get(switches::ALL_SENDING).copied().unwrap_or(true);
+    if engine.shared.held.swap(held, Ordering::Relaxed) != held {
+        engine.shared.changed.notify_waiters();
+    }
     for (name, provider) in &engine.live().providers {
         let enabled = switches.get(name).copied().unwrap_or(true);
         if provider.paused.swap(!enabled, Ordering::Relaxed) && enabled {

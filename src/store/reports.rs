@@ -129,31 +129,51 @@ fn place(found: &mut [Option<Match>], ordinal: i64, message: Uuid, number: i16) 
     }
 }
 
-/// Unclear attempts without an id to one recipient: what a report that names no known id may be evidence for.
-pub async fn unclear_attempts(
+/// An attempt that a report without a known id may be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Candidate {
+    /// Its outcome is unclear, and it has no id.
+    Unclear(Match),
+    /// Its call is being made, so its id may be the report's in a moment.
+    InFlight,
+}
+
+/// Attempts to one recipient that a report without a known id may be about: those that are unclear, by the same sender, and
+/// those whose calls are under way. They began before the report came, and where both texts are known they are the same.
+pub async fn candidates(
     connection: &mut PgConnection,
-    provider: &str,
+    report: &StoredReport,
     recipient: &str,
     sender: &str,
     now: Timestamp,
-) -> Result<Vec<Match>, StoreError> {
+) -> Result<Vec<Candidate>, StoreError> {
     let rows = sqlx::query!(
-        "select message_id, number from attempts
-         where provider = $1 and recipient = $2 and status = 'unknown' and provider_message_id is null
-           and ltrim(sender, '+') = ltrim($3, '+') and evidence_until > $4 and id >= $5
-         limit 2",
-        provider,
+        r#"select a.message_id as "message_id!", a.number as "number!", false as "in_flight!"
+           from attempts a join messages m on m.id = a.message_id
+           where a.provider = $1 and a.recipient = $2 and a.status = 'unknown' and a.provider_message_id is null
+             and ltrim(a.sender, '+') = ltrim($3, '+') and a.evidence_until > $4 and a.id >= $5 and a.id < $7
+             and (m.body is null or $6::text is null or btrim(m.body) = btrim($6))
+           union all
+           select m.id, 0::smallint, true
+           from queue q join messages m on m.id = q.message_id
+           where q.lease is not null and q.provider = $1 and m.recipient = $2
+             and (m.body is null or $6::text is null or btrim(m.body) = btrim($6))
+           limit 2"#,
+        report.provider,
         recipient,
         sender,
         now,
         first_uuid_at(now - KEPT_FOR),
+        report.report.target.text,
+        report.id,
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Match { message: MessageId(row.message_id), attempt: unsmall(row.number), heuristic: true })
-        .collect())
+    let candidate = |message, number, in_flight| {
+        let found = Match { message: MessageId(message), attempt: unsmall(number), heuristic: true };
+        if in_flight { Candidate::InFlight } else { Candidate::Unclear(found) }
+    };
+    Ok(rows.into_iter().map(|row| candidate(row.message_id, row.number, row.in_flight)).collect())
 }
 
 /// Keeps reports.

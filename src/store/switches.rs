@@ -1,4 +1,4 @@
-//! Providers that operators paused. Every process reads them; a provider without a row is on.
+//! What operators switched off: single providers, or all sending. Every process reads it; what has no row is on.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,16 @@ use sqlx::PgConnection;
 use super::StoreError;
 use crate::domain::Timestamp;
 
-/// Every provider that was ever switched.
+/// Stands for all sending. No provider can have this name.
+pub const ALL_SENDING: &str = "*";
+
+/// Everything that was ever switched.
 pub async fn all(connection: &mut PgConnection) -> Result<HashMap<String, bool>, StoreError> {
     let rows = sqlx::query!("select provider, enabled from provider_switches").fetch_all(connection).await?;
     Ok(rows.into_iter().map(|row| (row.provider, row.enabled)).collect())
 }
 
-/// Switches a provider.
+/// Switches a provider, or all sending.
 pub async fn set(
     connection: &mut PgConnection,
     provider: &str,

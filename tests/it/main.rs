@@ -3,9 +3,13 @@
 //! Each test has a gateway in this process, a database of its own and a simulator that plays the carriers (`support`). They need
 //! the server that `DATABASE_URL` names; `./dev test` starts one.
 
-mod documents;
+mod crash;
+mod crash_under_load;
 mod example;
+mod huawei;
+mod documents;
 mod floors;
 mod nxcloud;
 mod sandbox;
 mod support;
+mod voice;

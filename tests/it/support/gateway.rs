@@ -160,7 +160,7 @@ fn load(table: &toml::Table, folder: &Folder) -> Config {
 
 /// An address to listen on that is known before anybody does. The ports lie below those that the system hands out by itself, so
 /// that only another test could take one, and they count up.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let of_process = u16::try_from(std::process::id() % 97).unwrap() * 120;
@@ -215,6 +215,16 @@ impl TestGateway {
         timeline.iter().map(|entry| format!("{} {}", string(&entry["type"]), string(&entry["status"]))).collect()
     }
 
+    /// A timeline for people.
+    async fn told(&self, id: &str) -> String {
+        let line = |entry: &Value| {
+            let texts =
+                ["timestamp", "type", "status", "provider", "provider_code", "detail"].map(|key| string(&entry[key]));
+            format!("\n  {}", texts.join(" | "))
+        };
+        self.timeline(id).await.iter().map(line).collect()
+    }
+
     /// Waits until a message is as it shall be.
     pub async fn wait_for(&self, id: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let until = Instant::now() + PATIENCE;
@@ -224,7 +234,7 @@ impl TestGateway {
                 return message;
             }
             if Instant::now() > until {
-                panic!("the message stays\n{message:#}\nafter\n{:#}", Value::Array(self.timeline(id).await));
+                panic!("the message stays {message}\nafter{}", self.told(id).await);
             }
             tokio::time::sleep(PACE).await;
         }
@@ -238,7 +248,7 @@ impl TestGateway {
     /// Waits until a message's status is an end, which must be this one.
     pub async fn wait_for_end(&self, id: &str, status: &str) -> Value {
         let message = self.wait_for(id, |message| message["final"] == true).await;
-        assert_eq!(message["status"], status, "{message:#}\nafter\n{:#}", Value::Array(self.timeline(id).await));
+        assert_eq!(message["status"], status, "{message}\nafter{}", self.told(id).await);
         message
     }
 

@@ -4,6 +4,7 @@ pub mod carriers;
 pub mod client;
 pub mod database;
 pub mod gateway;
+pub mod process;
 
 pub use client::{Answer, Client};
 pub use database::TestDatabase;

@@ -83,7 +83,7 @@ fn every_status_and_every_word_for_a_decision_is_explained() {
 
 /// The first cells of the transition table, and the statuses that its second cells name.
 fn told_transitions(text: &str) -> Vec<(MessageStatus, Vec<MessageStatus>)> {
-    let (_, below) = text.split_once("\n| from | to | when |\n").unwrap();
+    let (_, below) = text.split_once("\n| from | to | when |\n").expect("a table of transitions");
     let rows = below.lines().skip(1).take_while(|line| line.starts_with('|'));
     let words = |cell: &str| cell.split('`').filter_map(|word| word.parse().ok()).collect::<Vec<MessageStatus>>();
     rows.filter_map(|row| Some((*words(cell(row, 0)).first()?, words(cell(row, 1))))).collect()
@@ -151,7 +151,7 @@ fn named_files(document: &str, text: &str) -> Vec<String> {
     let quoted =
         text.split('`').skip(1).step_by(2).filter(|name| folders.iter().any(|folder| name.starts_with(folder)));
     let whole = quoted.filter(|name| !name.contains(['<', '*', ' '])).map(str::to_owned);
-    let beside = Path::new(document).parent().unwrap();
+    let beside = Path::new(document).parent().expect("a file lies in a folder");
     let targets = text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap_or_default());
     let ours = targets.filter(|target| !target.is_empty() && !target.contains("://"));
     let links = ours.map(|target| beside.join(target).to_string_lossy().into_owned());

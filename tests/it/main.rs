@@ -12,6 +12,7 @@ mod example;
 mod floors;
 mod huawei;
 mod nxcloud;
+mod operations;
 mod private;
 mod routing;
 mod sandbox;

@@ -59,6 +59,12 @@ impl Site {
         Self { database, simulator, config: path, address, folder }
     }
 
+    /// Writes more into the configuration file, while processes run on it.
+    pub fn append_to_config(&self, text: &str) {
+        let before = std::fs::read_to_string(&self.config).unwrap();
+        std::fs::write(&self.config, before + text).unwrap();
+    }
+
     /// Starts a process at the site's own address.
     pub async fn start(&self) -> Process {
         self.start_at(self.address).await
@@ -67,6 +73,11 @@ impl Site {
     /// Starts a process beside the one at the site's own address.
     pub async fn start_beside(&self) -> Process {
         self.start_at(free_address()).await
+    }
+
+    /// Starts a process where another one was.
+    pub async fn start_again(&self, killed: &Process) -> Process {
+        self.start_at(killed.address).await
     }
 
     async fn start_at(&self, address: SocketAddr) -> Process {
@@ -82,7 +93,7 @@ impl Site {
             .stderr(written())
             .spawn()
             .unwrap();
-        let mut process = Process { child, client: Client::new(format!("http://{address}")), log };
+        let mut process = Process { child, address, client: Client::new(format!("http://{address}")), log };
         process.become_ready().await;
         process
     }
@@ -191,11 +202,17 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
 /// A running program. It is killed when it is dropped.
 pub struct Process {
     child: Child,
+    address: SocketAddr,
     pub client: Client,
     log: PathBuf,
 }
 
 impl Process {
+    /// What it has logged so far.
+    pub fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
     async fn become_ready(&mut self) {
         let until = Instant::now() + PATIENCE;
         loop {

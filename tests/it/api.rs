@@ -480,7 +480,8 @@ async fn the_pages_of_the_document_need_nothing_from_elsewhere() {
     assert!(moved.status == 200 || (300..400).contains(&moved.status), "{}", moved.status);
     let page = gateway.client.get("", "/docs/").await;
     assert_eq!(page.status, 200);
-    let sources = page.text.split(['"', '\'']).filter(|text| text.ends_with(".js") || text.ends_with(".css"));
+    let is_source = |text: &&str| [".js", ".css"].iter().any(|ending| text.ends_with(ending));
+    let sources = page.text.split(['"', '\'']).filter(is_source);
     let mut count = 0;
     for source in sources {
         assert!(!source.contains("//"), "{source} comes from elsewhere");

@@ -80,22 +80,23 @@ async fn only_listed_networks_may_push_and_only_trusted_proxies_may_speak_for_ot
     let listed = |keys: &str| NXCLOUD.replace("callback_token", &format!("{keys}\ncallback_token"));
     let direct = listed("callback_allow = [\"192.0.2.0/24\"]");
     let behind_proxy = format!("[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n{direct}");
-    let forwarded = |chain| [("x-forwarded-for", chain)];
-    let cases: [(&str, &[(&str, &str)], u16); 8] = [
-        (&listed("callback_allow = [\"127.0.0.1\"]"), &[], 200),
-        (&direct, &[], 404),
-        (&direct, &forwarded("192.0.2.7"), 404),
-        (&behind_proxy, &[], 404),
-        (&behind_proxy, &forwarded("192.0.2.7"), 200),
-        (&behind_proxy, &forwarded("192.0.2.7, 198.51.100.1"), 404),
-        (&behind_proxy, &forwarded("198.51.100.1, 192.0.2.7"), 200),
-        (&behind_proxy, &forwarded("192.0.2.7, somebody"), 404),
+    let cases = [
+        (&listed("callback_allow = [\"127.0.0.1\"]"), "", 200),
+        (&direct, "", 404),
+        (&direct, "192.0.2.7", 404),
+        (&behind_proxy, "", 404),
+        (&behind_proxy, "192.0.2.7", 200),
+        (&behind_proxy, "192.0.2.7, 198.51.100.1", 404),
+        (&behind_proxy, "198.51.100.1, 192.0.2.7", 200),
+        (&behind_proxy, "192.0.2.7, somebody", 404),
     ];
-    for (config, headers, status) in cases {
+    for (config, forwarded, status) in cases {
         let gateway = TestGateway::start(config).await;
+        let header = [("x-forwarded-for", forwarded)];
+        let headers = if forwarded.is_empty() { [].as_slice() } else { &header };
         let answer = gateway.push("nx", "nx-token", headers, nx_receipt("x", "+8618637616887", "DELIVRD")).await;
-        assert_eq!(answer.status, status, "{headers:?}");
-        assert_eq!(gateway.database.count(KEPT).await, i64::from(status == 200), "{headers:?}");
+        assert_eq!(answer.status, status, "{forwarded:?}");
+        assert_eq!(gateway.database.count(KEPT).await, i64::from(status == 200), "{forwarded:?}");
     }
 }
 

@@ -259,3 +259,12 @@ create function first_uuid_of_day(day date) returns uuid
 language sql immutable as $$
     select (lpad(to_hex((extract(epoch from day) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
 $$;
+
+-- What is left of a provider's rate and daily limit, over all processes. Rows of providers without limits are never written.
+create table provider_budgets (
+    provider    text             primary key,
+    tokens      double precision not null,
+    refilled_at timestamptz      not null,
+    day         date             not null,
+    sent_today  bigint           not null
+);

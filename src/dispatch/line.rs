@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use nix::time::{ClockId, clock_gettime};
 use uuid::Uuid;
 
-use super::{AFTER_FAILURE, Engine, GROUP, LiveProvider, log_failure, record};
+use super::{AFTER_FAILURE, Engine, GROUP, LiveProvider, live::Unavailable, log_failure, record};
 use crate::{
     config::Config,
     domain::{
@@ -22,6 +22,7 @@ use crate::{
     secrets::Secrets,
     store::{
         Db, StoreError,
+        budgets::{self, Budget},
         life::{self, Lease, Locked, StoredContent},
         maintenance,
     },
@@ -29,6 +30,8 @@ use crate::{
 
 /// Nothing is missed if a wake-up is lost: every line looks by itself, at about this pace.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// While a provider's rate is used up.
+const RATE_PAUSE: Duration = Duration::from_millis(50);
 /// What is left of a lease for writing down the answer.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
 
@@ -60,18 +63,16 @@ async fn run(engine: &Engine, name: &str) {
             engine.pause(LOOK_EVERY).await;
             continue;
         }
-        let found = match turn(engine, &provider).await {
-            Ok(found) => found,
+        match turn(engine, &provider).await {
+            Ok(Found::Some) => {}
+            Ok(Found::RateIsUsedUp) => engine.pause(jittered(RATE_PAUSE)).await,
+            Ok(Found::Nothing) => tokio::select! {
+                () = provider.wake.notified() => {}
+                () = engine.pause(jittered(LOOK_EVERY)) => {}
+            },
             Err(error) => {
                 log_failure("line", &error);
                 engine.pause(AFTER_FAILURE).await;
-                continue;
-            }
-        };
-        if found == 0 {
-            tokio::select! {
-                () = provider.wake.notified() => {}
-                () = engine.pause(jittered(LOOK_EVERY)) => {}
             }
         }
     }
@@ -82,25 +83,53 @@ fn jittered(length: Duration) -> Duration {
     length.mul_f64(rand::random_range(0.5..1.5))
 }
 
-/// One look. Returns how many messages it moved.
-async fn turn(engine: &Engine, provider: &Arc<LiveProvider>) -> Result<usize, StoreError> {
-    let unavailable = provider.unavailable();
-    let probe = provider.breaker.is_open() && provider.unavailable() != Some("the provider is paused");
-    if let Some(why) = unavailable {
-        let moved = pass_over(engine, provider, why).await?;
-        if !(probe && provider.breaker.take_probe()) {
-            return Ok(moved);
+/// What a look found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Messages were moved; there may be more.
+    Some,
+    /// Nothing is due.
+    Nothing,
+    /// The provider's rate allows nothing more at the moment.
+    RateIsUsedUp,
+}
+
+/// One look: hands over what is due, or passes the provider over.
+async fn turn(engine: &Engine, provider: &Arc<LiveProvider>) -> Result<Found, StoreError> {
+    match provider.unavailable() {
+        None => {
+            let slots = free_slots(provider).await;
+            hand_over(engine, provider, slots, usize::MAX).await
+        }
+        Some(Unavailable::Paused) => pass_over(engine, provider, "the provider is paused").await,
+        Some(Unavailable::BreakerOpen) => {
+            // The probe goes first: what is passed over cannot show that the provider is back.
+            if provider.breaker.take_probe() {
+                hand_over(engine, provider, 1, 1).await?;
+            }
+            pass_over(engine, provider, "the provider's breaker is open").await
         }
     }
+}
+
+async fn hand_over(
+    engine: &Engine,
+    provider: &Arc<LiveProvider>,
+    calls: usize,
+    messages: usize,
+) -> Result<Found, StoreError> {
     let per_call = provider.capabilities().max_recipients_per_call.max(1);
-    let calls = if unavailable.is_some() { 1 } else { free_slots(provider).await };
-    let messages = if unavailable.is_some() { 1 } else { calls.saturating_mul(per_call).min(GROUP) };
-    let claimed = claim(engine, provider, calls, messages).await?;
-    let count = claimed.iter().map(|prepared| prepared.sent_for.len()).sum();
-    for prepared in claimed {
-        make_call(engine, provider, prepared).await;
+    let messages = calls.saturating_mul(per_call).min(GROUP).min(messages);
+    let prepared = match claim(engine, provider, calls, messages).await? {
+        Claimed::Calls(prepared) => prepared,
+        Claimed::RateIsUsedUp => return Ok(Found::RateIsUsedUp),
+        Claimed::DayIsUsedUp => return pass_over(engine, provider, "the provider's daily limit is used up").await,
+    };
+    let found = if prepared.is_empty() { Found::Nothing } else { Found::Some };
+    for call in prepared {
+        make_call(engine, provider, call).await;
     }
-    Ok(count)
+    Ok(found)
 }
 
 /// Waits for a free slot and counts how many there are.
@@ -110,7 +139,7 @@ async fn free_slots(provider: &LiveProvider) -> usize {
 }
 
 /// The provider is not there: what has somewhere else to go, goes.
-async fn pass_over(engine: &Engine, provider: &LiveProvider, why: &'static str) -> Result<usize, StoreError> {
+async fn pass_over(engine: &Engine, provider: &LiveProvider, why: &'static str) -> Result<Found, StoreError> {
     let (name, now) = (provider.name.clone(), engine.clock().now());
     let next = Db::unit(&engine.db().work, move |connection| {
         Box::pin(async move {
@@ -123,7 +152,7 @@ async fn pass_over(engine: &Engine, provider: &LiveProvider, why: &'static str) 
     })
     .await?;
     engine.live().wake_all(&next);
-    Ok(next.len())
+    Ok(if next.is_empty() { Found::Nothing } else { Found::Some })
 }
 
 /// The providers that messages wait for now.
@@ -151,13 +180,20 @@ fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
+/// What a claim brought.
+enum Claimed {
+    Calls(Vec<Prepared>),
+    RateIsUsedUp,
+    DayIsUsedUp,
+}
+
 /// Claims what is due, in one commit with the attempts that say so.
 async fn claim(
     engine: &Engine,
     provider: &Arc<LiveProvider>,
     calls: usize,
     messages: usize,
-) -> Result<Vec<Prepared>, StoreError> {
+) -> Result<Claimed, StoreError> {
     let live = engine.live();
     let lease = Lease { token: Uuid::new_v4(), length: live.config.dispatch.lease };
     let not_after = (since_boot() + lease.length).saturating_sub(provider.section.timeout + LEASE_MARGIN);
@@ -171,12 +207,25 @@ async fn claim(
     };
     Db::unit(&engine.db().work, move |connection| {
         Box::pin(async move {
-            let limit = i64::try_from(messages).unwrap_or(i64::MAX);
-            let mut due = life::lock_due(&mut *connection, &planner.provider.name, planner.now, limit).await?;
+            let (name, limits) = (&planner.provider.name, planner.provider.limits());
+            let allowed = if limits.is_empty() {
+                usize::MAX
+            } else {
+                match budgets::lock(&mut *connection, name, limits, planner.now).await? {
+                    Budget::Messages(0) => return Ok(Claimed::RateIsUsedUp),
+                    Budget::Messages(allowed) => allowed,
+                    Budget::DayIsUsedUp => return Ok(Claimed::DayIsUsedUp),
+                }
+            };
+            let limit = i64::try_from(messages.min(allowed)).unwrap_or(i64::MAX);
+            let mut due = life::lock_due(&mut *connection, name, planner.now, limit).await?;
             let prepared = planner.plan(&mut due);
             let started: Vec<&Locked> = due.iter().filter(|locked| locked.life.send.is_none()).collect();
+            if !limits.is_empty() {
+                budgets::take(&mut *connection, name, started.len()).await?;
+            }
             life::save(connection, &started, Some(lease), planner.now).await?;
-            Ok(prepared)
+            Ok(Claimed::Calls(prepared))
         })
     })
     .await

@@ -19,6 +19,7 @@ use crate::{
         life::EvidenceRule,
     },
     providers::Provider,
+    store::budgets::Limits,
 };
 
 /// The configuration and what was built from it.
@@ -51,6 +52,15 @@ pub struct LiveProvider {
     pub wake: Notify,
 }
 
+/// Why a provider gets nothing at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unavailable {
+    /// An operator paused it.
+    Paused,
+    /// Too many calls failed.
+    BreakerOpen,
+}
+
 /// Huawei makes its own last report at 72 h; a little more is left for its way.
 const REPORT_WINDOW: Duration = Duration::from_hours(76);
 
@@ -79,14 +89,19 @@ impl LiveProvider {
     }
 
     /// Why no call may be made now, if so.
-    pub fn unavailable(&self) -> Option<&'static str> {
+    pub fn unavailable(&self) -> Option<Unavailable> {
         if self.paused.load(Ordering::Relaxed) {
-            Some("the provider is paused")
+            Some(Unavailable::Paused)
         } else if self.breaker.is_open() {
-            Some("the provider's breaker is open")
+            Some(Unavailable::BreakerOpen)
         } else {
             None
         }
+    }
+
+    /// What it may be handed, over all processes.
+    pub fn limits(&self) -> Limits {
+        Limits { rate_per_second: self.section.rate_per_second, daily_limit: self.section.daily_limit }
     }
 }
 

@@ -24,6 +24,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often partitions and old keys are looked after.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_mins(10);
+/// When a provider cannot be asked, so long until the next look.
+const NOT_ASKED_FOR: Duration = Duration::from_mins(1);
 /// Messages in one sweep.
 const LIMIT: i64 = 500;
 
@@ -193,8 +195,13 @@ async fn timers(engine: &Engine) -> Result<usize, StoreError> {
 fn question(locked: &mut Locked, live: &super::Live, now: Now) -> Option<Question> {
     let attempt = locked.life.due_poll(now)?;
     let (number, provider, native) = (attempt.number, attempt.provider.clone(), attempt.provider_message_id.clone());
-    let Reports::Poll { first, .. } = live.capabilities(&provider)?.reports else { return None };
-    locked.life.polled(number, first, now);
+    let first = match live.capabilities(&provider).map(|capabilities| capabilities.reports) {
+        Some(Reports::Poll { first, window: _ }) => Some(first),
+        Some(Reports::Push | Reports::None) | None => None,
+    };
+    // A provider that is gone, or cannot be asked any more, may be back by then.
+    locked.life.polled(number, first.unwrap_or(NOT_ASKED_FOR), now);
+    first?;
     let asked = Match { message: locked.life.id, attempt: number, heuristic: false };
     Some(Question { provider, native: native?, asked })
 }

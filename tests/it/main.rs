@@ -5,11 +5,12 @@
 
 mod crash;
 mod crash_under_load;
-mod example;
-mod huawei;
 mod documents;
+mod example;
 mod floors;
+mod huawei;
 mod nxcloud;
+mod routing;
 mod sandbox;
 mod support;
 mod voice;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Attempt, Cause, Changed, DecisionKind, Failover, HandOver, Life, fold::Ended};
+use super::{Attempt, Cause, Changed, DecisionKind, Failover, HandOver, Life, fold::EndedBy};
 use crate::domain::{
     Timestamp,
     content::Category,
@@ -50,9 +50,9 @@ pub struct RetryRule {
 }
 
 /// A longer wait is not waited for while there is a next step.
-const LONGEST_WAIT_BEFORE_NEXT_STEP: Duration = Duration::from_secs(60);
+const LONGEST_WAIT_BEFORE_NEXT_STEP: Duration = Duration::from_mins(1);
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
 impl Life {
     /// Opens an attempt for the hand-over that waits. Returns its number; none when nothing waits, or not yet, or no longer.
@@ -84,7 +84,7 @@ impl Life {
             parts_delivered: Vec::new(),
             changed: Changed::New,
         });
-        self.settle_status(now, Ended::ByAttempts);
+        self.settle_status(now, EndedBy::Attempts);
         Some(number)
     }
 
@@ -112,7 +112,7 @@ impl Life {
             if answer.verdict.status == NeutralStatus::Sent {
                 self.was_taken(index, now);
             }
-            self.settle_status(now, Ended::ByAttempts);
+            self.settle_status(now, EndedBy::Attempts);
             return;
         }
         match answer.verdict.status {
@@ -123,7 +123,7 @@ impl Life {
                 self.attempts[index].becomes_unclear(reported, cause, evidence, now);
             }
         }
-        self.settle_status(now, Ended::ByAttempts);
+        self.settle_status(now, EndedBy::Attempts);
     }
 
     fn taken(&mut self, index: usize, evidence: EvidenceRule, now: Timestamp) {
@@ -140,8 +140,8 @@ impl Life {
         if !self.attempts[index].hand_over_is_unclear() {
             return false;
         }
-        if self.resend_waits() && index + 1 == self.attempts.len() {
-            self.take_back();
+        if self.resend_waits(now) && index + 1 == self.attempts.len() {
+            self.take_back(now);
         }
         let attempt = &mut self.attempts[index];
         attempt.error = Some(Cause::own(ErrorCode::DeliveryUnconfirmed, false));
@@ -208,8 +208,8 @@ impl Life {
     fn backoff(&self, number: u16, step: u16) -> Duration {
         let before = self.attempts.iter().filter(|attempt| attempt.step == step && attempt.number < number).count();
         let doubled = FIRST_BACKOFF.saturating_mul(1 << u32::try_from(before).unwrap_or(u32::MAX).min(6));
-        let spread = (self.id.0.as_u128() as u64 ^ u64::from(number).wrapping_mul(0x9E37_79B9)) % 256;
-        doubled.min(LONGEST_BACKOFF).mul_f64(1.0 + f64::from(u32::try_from(spread).unwrap_or(0)) / 1024.0)
+        let spread = self.id.0.as_bytes()[15] ^ number.wrapping_mul(157).to_le_bytes()[0];
+        doubled.min(LONGEST_BACKOFF).mul_f64(1.0 + f64::from(spread) / 1024.0)
     }
 
     /// The lease ran out while the call was being made: it may have been made. The attempt is `unknown` until evidence comes.
@@ -220,7 +220,7 @@ impl Life {
                 attempt.becomes_unclear(attempt.is_reported(), Some(cause.clone()), rule, now);
             }
         }
-        self.settle_status(now, Ended::ByAttempts);
+        self.settle_status(now, EndedBy::Attempts);
     }
 }
 

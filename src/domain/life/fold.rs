@@ -9,13 +9,13 @@ use crate::domain::{
 
 /// Why the work ended, where no attempt says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum EndedBy {
     /// Nothing special: what the attempts say.
-    ByAttempts,
+    Attempts,
     /// The validity ended while a hand-over waited.
-    ByValidity,
+    Validity,
     /// Somebody canceled it.
-    ByCancel,
+    Cancel,
 }
 
 /// What the fold found.
@@ -31,7 +31,7 @@ pub struct Folded {
 
 impl Life {
     /// The status that follows from the attempts: delivered > still open > unknown > undelivered > failed.
-    pub(super) fn fold(&self, now: Timestamp, ended: Ended) -> Folded {
+    pub(super) fn fold(&self, now: Timestamp, by: EndedBy) -> Folded {
         let open = |status| Folded { status, is_final: false, error: None };
         if self.last(AttemptStatus::Delivered).is_some() {
             return Folded { status: MessageStatus::Delivered, is_final: true, error: None };
@@ -50,27 +50,27 @@ impl Life {
             let is_final = !self.evidence_may_come(now) && self.next_going_on(now).is_none();
             return Folded { status: MessageStatus::Unknown, is_final, error: attempt.error.clone() };
         }
-        self.fold_ended(ended)
+        self.fold_ended(by)
     }
 
     /// Nothing is open and nothing is unclear: the message has ended, and this is how.
-    fn fold_ended(&self, ended: Ended) -> Folded {
+    fn fold_ended(&self, by: EndedBy) -> Folded {
         let lost = self
             .attempts
             .iter()
             .rev()
             .find(|attempt| matches!(attempt.status, AttemptStatus::Undelivered | AttemptStatus::Expired));
-        let (status, error) = match (lost, ended) {
+        let (status, error) = match (lost, by) {
             (Some(attempt), _) if attempt.status == AttemptStatus::Expired => {
                 (MessageStatus::Expired, attempt.error.clone())
             }
             (Some(attempt), _) => (MessageStatus::Undelivered, attempt.error.clone()),
-            (None, Ended::ByValidity) => {
+            (None, EndedBy::Validity) => {
                 let provider_code = self.attempts.last().and_then(|attempt| attempt.error.clone()?.provider_code);
                 (MessageStatus::Expired, Some(Cause { provider_code, ..Cause::own(ErrorCode::Expired, true) }))
             }
-            (None, Ended::ByCancel) => (MessageStatus::Canceled, None),
-            (None, Ended::ByAttempts) => {
+            (None, EndedBy::Cancel) => (MessageStatus::Canceled, None),
+            (None, EndedBy::Attempts) => {
                 let error = self.attempts.last().and_then(|attempt| attempt.error.clone());
                 (MessageStatus::Failed, error.or_else(|| self.error.clone()))
             }
@@ -91,11 +91,11 @@ impl Life {
     }
 
     /// Brings the status up to date after something happened. An end stays one: why it ended is known only when it does.
-    pub(super) fn settle_status(&mut self, now: Timestamp, ended: Ended) {
+    pub(super) fn settle_status(&mut self, now: Timestamp, by: EndedBy) {
         if self.is_settled() {
             return;
         }
-        let folded = self.fold(now, ended);
+        let folded = self.fold(now, by);
         self.status = folded.status;
         self.error = folded.error;
         if folded.is_final {

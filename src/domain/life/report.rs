@@ -1,6 +1,6 @@
 //! What a delivery report or a poll does to a message. Reports are late, doubled and out of order by nature.
 
-use super::{Attempt, Cause, Life, answer::changed, fold::Ended};
+use super::{Attempt, Cause, Life, answer::changed, fold::EndedBy};
 use crate::domain::{Timestamp, report::Report, status::AttemptStatus, verdict::NeutralStatus};
 
 /// Whether a report changed anything.
@@ -26,12 +26,12 @@ impl Life {
         let said_more = self.attempts[index].take_in(report);
         let Some(status) = self.attempts[index].status_after(report) else {
             let evidence = self.was_taken(index, now);
-            self.settle_status(now, Ended::ByAttempts);
+            self.settle_status(now, EndedBy::Attempts);
             return if (said_more || evidence) && !settled { Absorbed::Applied } else { Absorbed::Ignored };
         };
         let is_last = index + 1 == self.attempts.len();
-        if self.resend_waits() && (is_last || status == AttemptStatus::Delivered) {
-            self.take_back();
+        if self.resend_waits(now) && (is_last || status == AttemptStatus::Delivered) {
+            self.take_back(now);
         }
         self.attempts[index].settle(status, report, now);
         if settled {
@@ -46,7 +46,7 @@ impl Life {
         if status == AttemptStatus::Delivered {
             self.send = None;
         }
-        self.settle_status(now, Ended::ByAttempts);
+        self.settle_status(now, EndedBy::Attempts);
         Absorbed::Applied
     }
 

@@ -1,7 +1,7 @@
 //! What time does to a message: report windows, polls, steps that wait, validity, and providers that are not there.
 
 use super::{
-    Attempt, Cause, DecisionKind, Failover, HandOver, Life, OnUnknown, RESEND_AFTER, answer::changed, fold::Ended,
+    Attempt, Cause, DecisionKind, Failover, HandOver, Life, OnUnknown, RESEND_AFTER, answer::changed, fold::EndedBy,
 };
 use crate::domain::{
     Timestamp,
@@ -62,7 +62,7 @@ impl Life {
                 self.go_on_to(next.step, Some(next.attempt), "no final report in time", now);
             }
         }
-        self.settle_status(now, Ended::ByAttempts);
+        self.settle_status(now, EndedBy::Attempts);
     }
 
     /// The validity is over and a hand-over still waits.
@@ -70,9 +70,9 @@ impl Life {
         if self.send.is_none() || now < self.expires_at {
             return;
         }
-        self.take_back();
+        self.take_back(now);
         self.decide(DecisionKind::Expired, None, None, "its validity ended while a hand-over waited".into());
-        self.settle_status(now, Ended::ByValidity);
+        self.settle_status(now, EndedBy::Validity);
     }
 
     /// The provider of the waiting hand-over is paused or failing. True when the message goes on to its next step.
@@ -85,7 +85,7 @@ impl Life {
         let provider = self.step(send.step).map(|step| step.provider.clone());
         self.decide(DecisionKind::StepPassedOver, None, provider, why.to_owned());
         self.send = Some(HandOver { step: next, due: now.max(send.due), tries: 0, group_limit: None });
-        self.settle_status(now, Ended::ByAttempts);
+        self.settle_status(now, EndedBy::Attempts);
         true
     }
 
@@ -100,7 +100,7 @@ impl Life {
         }
         self.send = None;
         self.decide(DecisionKind::Canceled, None, None, "canceled before a provider had it".into());
-        self.settle_status(now, Ended::ByCancel);
+        self.settle_status(now, EndedBy::Cancel);
         true
     }
 
@@ -126,7 +126,12 @@ impl Life {
                 false
             }
         };
-        if !unsettled || self.plan.failover == Failover::Never {
+        if unsettled { self.after_seconds(last) } else { None }
+    }
+
+    /// The step after an attempt's, where it begins by time, and when.
+    fn after_seconds(&self, last: &Attempt) -> Option<GoingOn> {
+        if self.plan.failover == Failover::Never {
             return None;
         }
         let step = self.next_step_after(last.step)?;
@@ -145,15 +150,19 @@ impl Life {
         Some(GoingOn { at, step: last.step, attempt: last.number, resend: true })
     }
 
-    /// Is the hand-over that waits a resend? A retry follows a refusal, and a next step is another step.
-    pub(super) fn resend_waits(&self) -> bool {
+    /// Is the hand-over that waits a resend? Only that, or a step that waited its seconds, follows an unknown. A resend whose
+    /// provider was passed over waits for another step.
+    pub(super) fn resend_waits(&self, now: Timestamp) -> bool {
         let unknown = self.attempts.last().filter(|last| last.status == AttemptStatus::Unknown);
-        unknown.zip(self.send).is_some_and(|(last, send)| last.step == send.step)
+        unknown.zip(self.send).is_some_and(|(last, send)| {
+            let in_time = self.after_seconds(last).is_some_and(|timed| timed.at <= now);
+            send.step == last.step || !in_time
+        })
     }
 
     /// Drops the hand-over that waits. A resend that never began makes no duplicate.
-    pub(super) fn take_back(&mut self) {
-        self.possible_duplicate &= !self.resend_waits();
+    pub(super) fn take_back(&mut self, now: Timestamp) {
+        self.possible_duplicate &= !self.resend_waits(now);
         self.send = None;
     }
 }

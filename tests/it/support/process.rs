@@ -69,6 +69,11 @@ impl Site {
         self.start_at(free_address()).await
     }
 
+    /// Starts a process where another one was.
+    pub async fn start_again(&self, killed: &Process) -> Process {
+        self.start_at(killed.address).await
+    }
+
     async fn start_at(&self, address: SocketAddr) -> Process {
         let log = self.folder.0.join(format!("{address}.log"));
         let written = || std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
@@ -82,7 +87,7 @@ impl Site {
             .stderr(written())
             .spawn()
             .unwrap();
-        let mut process = Process { child, client: Client::new(format!("http://{address}")), log };
+        let mut process = Process { child, address, client: Client::new(format!("http://{address}")), log };
         process.become_ready().await;
         process
     }
@@ -191,6 +196,7 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
 /// A running program. It is killed when it is dropped.
 pub struct Process {
     child: Child,
+    address: SocketAddr,
     pub client: Client,
     log: PathBuf,
 }

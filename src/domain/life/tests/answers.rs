@@ -52,7 +52,7 @@ fn when_the_tries_are_used_up_the_next_step_begins_with_tries_of_its_own() {
 #[test]
 fn the_wait_starts_at_a_second_doubles_and_stays_around_a_minute() {
     let mut story = Story::alone();
-    story.life.expires_at = story.now + Duration::from_secs(86_400);
+    story.life.expires_at = story.now + Duration::from_hours(24);
     for base in [1_u64, 2, 4, 8, 16, 32, 60, 60, 60] {
         story.hand_over(&not_connected());
         let least = Duration::from_secs(base);
@@ -116,7 +116,7 @@ fn tries_that_did_not_connect_do_not_use_up_those_of_answers() {
 #[test]
 fn a_provider_that_cannot_be_connected_is_tried_on_however_long_the_waits_have_become() {
     let mut story = Story::with(Failover::OnRejection);
-    story.life.expires_at = story.now + Duration::from_secs(86_400);
+    story.life.expires_at = story.now + Duration::from_hours(24);
     for _ in 0..20 {
         story.hand_over(&not_connected());
         assert_eq!(story.waits_for(), Some(0));
@@ -177,7 +177,7 @@ fn the_same_answer_written_down_twice_changes_nothing() {
 #[test]
 fn a_message_that_waits_for_its_time_is_scheduled_and_then_sent() {
     let mut story = Story::alone();
-    let at = story.now + Duration::from_secs(60);
+    let at = story.now + Duration::from_mins(1);
     story.life.send_at = Some(at);
     story.life.send = Some(HandOver { due: at, ..story.came_from });
     story.life.tick(story.now);

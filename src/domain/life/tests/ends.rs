@@ -21,7 +21,7 @@ fn what_no_provider_has_can_be_canceled() {
 #[test]
 fn a_scheduled_message_can_be_canceled() {
     let mut story = Story::alone();
-    let at = story.now + Duration::from_secs(60);
+    let at = story.now + Duration::from_mins(1);
     story.life.send_at = Some(at);
     story.life.send = Some(HandOver { due: at, ..story.came_from });
     assert!(story.life.cancel(story.now));

@@ -20,8 +20,8 @@ mod reports;
 mod timers;
 mod unclear;
 
-const WINDOW: Duration = Duration::from_secs(3600);
-const VALIDITY: Duration = Duration::from_secs(600);
+const WINDOW: Duration = Duration::from_hours(1);
+const VALIDITY: Duration = Duration::from_mins(10);
 const RETRY: RetryRule = RetryRule { max_attempts: 4 };
 
 fn start_of_time() -> Timestamp {
@@ -124,6 +124,8 @@ struct Story {
     /// The hand-over in flight.
     came_from: HandOver,
     evidence: EvidenceRule,
+    /// How often it was handed over again because of an unclear outcome.
+    resends: usize,
 }
 
 impl Story {
@@ -150,6 +152,7 @@ impl Story {
             now,
             came_from: send,
             evidence: EvidenceRule { window: WINDOW, first_poll: None, without_id: true },
+            resends: 0,
         }
     }
 

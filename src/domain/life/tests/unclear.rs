@@ -65,7 +65,7 @@ fn a_late_report_settles_an_unknown_even_after_it_became_final() {
 #[test]
 fn a_loss_that_is_reported_when_an_unknown_is_final_leads_nowhere() {
     let mut story = Story::with(Failover::OnUndelivered);
-    story.evidence.window = Duration::from_secs(60);
+    story.evidence.window = Duration::from_mins(1);
     let number = story.hand_over(&unclear());
     story.tick_after(60);
     assert_eq!(story.at(), (MessageStatus::Unknown, true));
@@ -167,6 +167,11 @@ fn evidence_withdraws_a_resend_that_has_not_begun() {
         assert_eq!((story.at(), story.waits_for()), (expected, None), "{said:?}");
         assert!(!story.life.possible_duplicate, "{said:?}");
     }
+    let mut story = waiting();
+    story.life.plan = plan(&[None, None]);
+    assert!(story.life.step_unavailable("the provider is paused", story.now));
+    story.report(1, &report(NeutralStatus::Sent));
+    assert_eq!((story.at(), story.waits_for()), ((MessageStatus::Unknown, false), None), "passed over in between");
     let mut story = waiting();
     story.answer(1, &taken());
     assert_eq!((story.at(), story.waits_for()), ((MessageStatus::Unknown, false), None), "a late answer");

@@ -10,6 +10,7 @@ mod example;
 mod floors;
 mod huawei;
 mod nxcloud;
+mod operations;
 mod routing;
 mod sandbox;
 mod support;

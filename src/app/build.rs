@@ -50,11 +50,11 @@ pub(super) async fn held(db: &Db, hold: bool, clock: &Clock) -> anyhow::Result<b
         })
     })
     .await?;
-    let held = switched.get(switches::ALL_SENDING) == Some(&false);
-    if held {
+    let is_held = switched.get(switches::ALL_SENDING) == Some(&false);
+    if is_held {
         tracing::warn!("all sending is held until an operator releases it: POST /v1/release");
     }
-    Ok(held)
+    Ok(is_held)
 }
 
 /// What the drivers think of their keys, by the provider's name.

@@ -10,6 +10,7 @@ mod example;
 mod floors;
 mod huawei;
 mod nxcloud;
+mod races;
 mod routing;
 mod sandbox;
 mod support;

@@ -60,7 +60,7 @@ impl StoreError {
             Self::Corrupt { .. } => true,
             Self::Database(error) => {
                 // Classes of SQLSTATE: data exceptions and broken constraints.
-                let code = error.as_database_error().and_then(|error| error.code());
+                let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
                 code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
             }
             Self::Migration(_) | Self::CutOff | Self::UnsafeDurability(_) => false,

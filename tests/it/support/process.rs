@@ -59,6 +59,12 @@ impl Site {
         Self { database, simulator, config: path, address, folder }
     }
 
+    /// Writes more into the configuration file, while processes run on it.
+    pub fn append_to_config(&self, text: &str) {
+        let before = std::fs::read_to_string(&self.config).unwrap();
+        std::fs::write(&self.config, before + text).unwrap();
+    }
+
     /// Starts a process at the site's own address.
     pub async fn start(&self) -> Process {
         self.start_at(self.address).await
@@ -202,6 +208,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// What it has logged so far.
+    pub fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
     async fn become_ready(&mut self) {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -317,6 +328,7 @@ pub async fn push_receipt(client: &Client, receipt: String) -> Option<u16> {
 }
 
 impl Drop for Process {
+    #[expect(clippy::print_stdout, reason = "what the process logged belongs to the failure of its test")]
     fn drop(&mut self) {
         // It may have ended already; then there is nothing to kill.
         drop(self.child.kill());

@@ -3,6 +3,8 @@
 //! Each test has a gateway in this process, a database of its own and a simulator that plays the carriers (`support`). They need
 //! the server that `DATABASE_URL` names; `./dev test` starts one.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod crash;
 mod crash_under_load;
 mod documents;
@@ -11,6 +13,7 @@ mod floors;
 mod huawei;
 mod nxcloud;
 mod operations;
+mod races;
 mod routing;
 mod sandbox;
 mod support;

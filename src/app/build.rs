@@ -1,6 +1,10 @@
 //! Building the parts out of the configuration.
 
-use std::{collections::BTreeMap, str::FromStr, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    str::FromStr,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret;
@@ -38,8 +42,9 @@ pub(super) async fn database(config: &Config, clock: &Clock) -> anyhow::Result<(
     Ok((db, postgres))
 }
 
-/// Is all sending held? A start that holds says so to every process on the database; only an operator releases it.
-pub(super) async fn held(db: &Db, hold: bool, clock: &Clock) -> anyhow::Result<bool> {
+/// What operators switched off. A start that holds all sending says so to every process on the database; only an operator
+/// releases it.
+pub(super) async fn switched(db: &Db, hold: bool, clock: &Clock) -> anyhow::Result<HashMap<String, bool>> {
     let now = clock.now();
     let switched = Db::unit(&db.work, move |connection| {
         Box::pin(async move {
@@ -50,11 +55,10 @@ pub(super) async fn held(db: &Db, hold: bool, clock: &Clock) -> anyhow::Result<b
         })
     })
     .await?;
-    let is_held = switched.get(switches::ALL_SENDING) == Some(&false);
-    if is_held {
+    if switched.get(switches::ALL_SENDING) == Some(&false) {
         tracing::warn!("all sending is held until an operator releases it: POST /v1/release");
     }
-    Ok(is_held)
+    Ok(switched)
 }
 
 /// What the drivers think of their keys, by the provider's name.

@@ -6,7 +6,7 @@
 mod build;
 mod watch;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -26,10 +26,13 @@ use crate::{
     private_postgres::{PrivatePostgres, PrivatePostgresError},
     secrets::Secrets,
     server::{Server, ServerOptions},
-    store::Db,
+    store::{Db, switches},
 };
 
 pub use build::check_providers;
+
+/// What is promised to whoever stops the process is half a minute.
+const STOP_WITHIN: Duration = Duration::from_secs(28);
 
 /// Which half of the work a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +87,12 @@ impl Gateway {
         };
         let secrets = Arc::new(Secrets::load(&config.server.secret_key, &data_dir, &mut rand::rng())?);
         let (db, postgres) = build::database(&config, &clock).await?;
-        let held = build::held(&db, config.dispatch.hold_on_start, &clock).await?;
+        let switched = build::switched(&db, config.dispatch.hold_on_start, &clock).await?;
         let (feed, incoming) = tokio::sync::mpsc::channel(1024);
         let live = build::live(config, &clock, &feed)?;
+        // Before anything is sent: a paused provider stays paused over a restart.
+        live.follow(&switched);
+        let held = switched.get(switches::ALL_SENDING) == Some(&false);
         let (listen, callback_listen) = (live.config.server.listen, live.config.server.callback_listen);
         let loaded = Arc::new(ArcSwap::from_pointee(build::loaded(&live)));
         let duties = Duties { intake: role != Role::Worker, dispatch: role != Role::Api };
@@ -149,15 +155,22 @@ impl Gateway {
         }
     }
 
-    /// Stops taking requests, finishes calls in flight, gives back what was not started, and ends.
+    /// Stops taking requests, finishes calls in flight, gives back what was not started, and ends. What cannot finish in time is
+    /// dropped: its lease makes it `unknown`.
     pub async fn stop(self) {
         self.stop.cancel();
-        self.servers.close();
-        self.servers.wait().await;
-        self.engine.drain().await;
-        self.watchers.close();
-        self.watchers.wait().await;
-        self.engine.db().close().await;
+        self.engine.stop_sending();
+        let drain = async {
+            self.servers.close();
+            self.servers.wait().await;
+            self.engine.drain().await;
+            self.watchers.close();
+            self.watchers.wait().await;
+            self.engine.db().close().await;
+        };
+        if tokio::time::timeout(STOP_WITHIN, drain).await.is_err() {
+            tracing::warn!("not everything could be finished in time");
+        }
         if let Some(postgres) = self.postgres {
             postgres.stop().await;
         }

@@ -74,9 +74,9 @@ async fn write(engine: &Engine, queue: &tokio::sync::Mutex<mpsc::Receiver<Reques
             let mut queue = queue.lock().await;
             tokio::select! {
                 _ = queue.recv_many(&mut group, GROUP) => {}
-                () = engine.shared.stop.cancelled() => { queue.close(); }
+                () = engine.shared.closed.cancelled() => { queue.close(); }
             }
-            // What was taken in before the stop is still stored.
+            // What was taken in before the end is still stored.
             while group.len() < GROUP
                 && let Ok(request) = queue.try_recv()
             {

@@ -1,7 +1,7 @@
 //! What a reload of the configuration replaces: the configuration itself and the providers built from it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -88,9 +88,14 @@ impl LiveProvider {
         EvidenceRule { window, first_poll, without_id: capabilities.echoes_reference || capabilities.heuristic_match }
     }
 
+    /// Did an operator pause it?
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
     /// Why no call may be made now, if so.
     pub fn unavailable(&self) -> Option<Unavailable> {
-        if self.paused.load(Ordering::Relaxed) {
+        if self.is_paused() {
             Some(Unavailable::Paused)
         } else if self.breaker.is_open() {
             Some(Unavailable::BreakerOpen)
@@ -106,6 +111,16 @@ impl LiveProvider {
 }
 
 impl Live {
+    /// Pauses and resumes providers as operators switched them. One that nobody switched is on.
+    pub fn follow(&self, switched: &HashMap<String, bool>) {
+        for (name, provider) in &self.providers {
+            let enabled = switched.get(name).copied().unwrap_or(true);
+            if provider.paused.swap(!enabled, Ordering::Relaxed) && enabled {
+                provider.wake.notify_one();
+            }
+        }
+    }
+
     /// What a provider can do, by its name.
     pub fn capabilities(&self, provider: &str) -> Option<&Capabilities> {
         self.providers.get(provider).map(|provider| provider.capabilities())

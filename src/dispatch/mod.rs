@@ -71,6 +71,8 @@ struct Shared {
     held: AtomicBool,
     /// Nothing new is begun.
     stop: CancellationToken,
+    /// No more requests come in.
+    closed: CancellationToken,
     /// What begins things: lines, sweeps, calls.
     calls: TaskTracker,
     /// All calls have ended.
@@ -123,6 +125,7 @@ impl Engine {
                 changed: Notify::new(),
                 held: AtomicBool::new(parts.held),
                 stop: CancellationToken::new(),
+                closed: CancellationToken::new(),
                 calls: TaskTracker::new(),
                 ended: CancellationToken::new(),
                 writers: TaskTracker::new(),
@@ -162,6 +165,8 @@ impl Engine {
 
     /// Puts a new configuration in place. Calls in flight end with the one that they began with.
     pub fn replace(&self, live: Live) {
+        let paused = |(name, provider): (&String, &Arc<LiveProvider>)| (name.clone(), !provider.is_paused());
+        live.follow(&self.live().providers.iter().map(paused).collect());
         self.shared.live.store(Arc::new(live));
         self.shared.changed.notify_waiters();
     }
@@ -197,9 +202,16 @@ impl Engine {
         .await
     }
 
-    /// Stops claiming, finishes the calls in flight, and writes down what came of them.
-    pub async fn drain(&self) {
+    /// Begins nothing new: what is not with a provider yet is left to others, or to the next start. Requests and pushes that
+    /// still come in are taken.
+    pub fn stop_sending(&self) {
         self.shared.stop.cancel();
+    }
+
+    /// Finishes the calls in flight and writes down what came of them. Nobody calls any more.
+    pub async fn drain(&self) {
+        self.stop_sending();
+        self.shared.closed.cancel();
         self.shared.calls.close();
         self.shared.calls.wait().await;
         self.shared.ended.cancel();

@@ -21,6 +21,9 @@ use crate::{
     },
 };
 
+/// How often a group is tried while the engine stops: the database may only be restarting, but the end must come.
+const TRIES_AT_THE_END: u32 = 5;
+
 /// What came of one hand-over.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -63,26 +66,34 @@ async fn write(engine: &Engine, queue: &Mutex<mpsc::Receiver<Entry>>) {
 
 /// Writes one group down, however often that takes: an answer that is lost makes its message `unknown`.
 async fn record(engine: &Engine, group: Arc<Vec<Entry>>) {
+    let mut tries_at_the_end = 0;
     loop {
         let (live, now, entries) = (engine.live(), engine.clock().now(), group.clone());
         let done = Db::unit(&engine.db().work, move |connection| {
             Box::pin(async move { apply(connection, &live, &entries, now).await })
         })
         .await;
-        match done {
+        let error = match done {
             Ok(next) => {
                 engine.live().wake_all(&next);
                 return;
             }
-            Err(error) => {
-                log_failure("record", &error);
-                if engine.stopping() {
-                    // The lease makes them `unknown`; nothing is claimed about them.
-                    return;
-                }
-                tokio::time::sleep(AFTER_FAILURE).await;
+            Err(error) => error,
+        };
+        log_failure("record", &error);
+        tries_at_the_end += u32::from(engine.stopping());
+        if error.lies_with_the_data() && group.len() > 1 {
+            // One answer that no row can hold must not keep the others back.
+            for entry in group.iter() {
+                Box::pin(record(engine, Arc::new(vec![entry.clone()]))).await;
             }
+            return;
         }
+        if error.lies_with_the_data() || tries_at_the_end >= TRIES_AT_THE_END {
+            // The lease makes them `unknown`; nothing is claimed about them.
+            return;
+        }
+        tokio::time::sleep(AFTER_FAILURE).await;
     }
 }
 

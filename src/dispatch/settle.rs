@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use sqlx::Connection as _;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{Engine, GROUP, Live, WRITERS, line, log_failure};
@@ -211,25 +212,47 @@ pub(super) async fn apply_waiting(engine: &Engine) -> Result<usize, StoreError> 
             let count = waiting.len();
             for callback in waiting {
                 let id = callback.id;
-                let (state, problem, events) = match read_again(&of_task, &live, &callback) {
-                    Ok(events) => (CallbackState::Done, None, events),
-                    Err(problem) => (CallbackState::Unreadable, Some(problem), Vec::new()),
+                let (state, problem) = match read_again(&of_task, &live, &callback) {
+                    Ok(events) => apply_alone(&mut *connection, &live, callback, events, now).await?,
+                    Err(problem) => (CallbackState::Unreadable, Some(problem)),
                 };
-                let arrival = Arrival {
-                    provider: callback.provider,
-                    callback: None,
-                    callback_id: Some(id),
-                    events,
-                    asked: None,
-                    answer: None,
-                };
-                apply(&mut *connection, &live, &[arrival], now).await?;
                 callbacks::mark(&mut *connection, id, state, problem.as_deref()).await?;
             }
             Ok(count)
         })
     })
     .await
+}
+
+/// Applies one push under a savepoint: one that says what no row can hold must not keep the others back for ever.
+async fn apply_alone(
+    connection: &mut sqlx::PgConnection,
+    live: &Live,
+    callback: StoredCallback,
+    events: Vec<CallbackEvent>,
+    now: Timestamp,
+) -> Result<(CallbackState, Option<String>), StoreError> {
+    let arrival = Arrival {
+        provider: callback.provider,
+        callback: None,
+        callback_id: Some(callback.id),
+        events,
+        asked: None,
+        answer: None,
+    };
+    let mut savepoint = connection.begin().await?;
+    match apply(&mut savepoint, live, &[arrival], now).await {
+        Ok(_) => {
+            savepoint.commit().await?;
+            Ok((CallbackState::Done, None))
+        }
+        Err(error) if error.lies_with_the_data() => {
+            savepoint.rollback().await?;
+            log_failure("callbacks", &error);
+            Ok((CallbackState::Unreadable, Some("it says what cannot be stored".to_owned())))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn read_again(engine: &Engine, live: &Live, callback: &StoredCallback) -> Result<Vec<CallbackEvent>, String> {

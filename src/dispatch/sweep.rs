@@ -78,12 +78,7 @@ async fn follow_switches(engine: &Engine) -> Result<(), StoreError> {
     if engine.shared.held.swap(held, Ordering::Relaxed) != held {
         engine.shared.changed.notify_waiters();
     }
-    for (name, provider) in &engine.live().providers {
-        let enabled = switches.get(name).copied().unwrap_or(true);
-        if provider.paused.swap(!enabled, Ordering::Relaxed) && enabled {
-            provider.wake.notify_one();
-        }
-    }
+    engine.live().follow(&switches);
     Ok(())
 }
 

@@ -131,6 +131,16 @@ impl TryFrom<Row> for Locked {
 pub async fn lock(connection: &mut PgConnection, messages: &[MessageId]) -> Result<Vec<Locked>, StoreError> {
     let (Some(first), Some(last)) = (messages.iter().min(), messages.iter().max()) else { return Ok(Vec::new()) };
     let ids: Vec<Uuid> = messages.iter().map(|id| id.0).collect();
+    // Locked first and read afterwards: one statement for both would wait for whoever has the message, and then read the
+    // message as that one left it but the place in the queue as it was before.
+    sqlx::query_scalar!(
+        "select id from messages where id = any($1) and id between $2 and $3 order by id for update",
+        &ids,
+        first.0,
+        last.0,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     let rows = sqlx::query_as!(
         Row,
         r#"select m.id, m.app, m.recipient, m.category, m.sensitive, m.body, m.template,
@@ -140,8 +150,7 @@ pub async fn lock(connection: &mut PgConnection, messages: &[MessageId]) -> Resu
                   q.step as "step?", q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?"
            from messages m left join queue q on q.message_id = m.id
            where m.id = any($1) and m.id between $2 and $3
-           order by m.id
-           for update of m"#,
+           order by m.id"#,
         &ids,
         first.0,
         last.0,

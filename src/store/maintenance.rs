@@ -121,8 +121,9 @@ pub async fn orphaned(
 pub async fn release_scheduled(connection: &mut PgConnection, now: Timestamp) -> Result<u64, StoreError> {
     let done = sqlx::query!(
         "with due as (
-             select message_id from queue where scheduled and send_due <= $1 order by send_due limit 500
-             for update skip locked
+             select q.message_id from queue q join messages m on m.id = q.message_id
+             where q.scheduled and q.send_due <= $1 order by q.send_due limit 500
+             for update of q, m skip locked
          ), released as (
              update queue q set scheduled = false from due where q.message_id = due.message_id returning q.message_id
          )

@@ -53,6 +53,21 @@ pub enum StoreError {
     UnsafeDurability(&'static str),
 }
 
+impl StoreError {
+    /// Does it lie with what was to be stored, so that the same work would fail again?
+    pub fn lies_with_the_data(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Database(error) => {
+                // Classes of SQLSTATE: data exceptions and broken constraints.
+                let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+                code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+            }
+            Self::Migration(_) | Self::CutOff | Self::UnsafeDurability(_) => false,
+        }
+    }
+}
+
 /// The three pools: what apps wait for, what carriers wait for, and the engine's own work never wait for each other.
 #[derive(Debug, Clone)]
 pub struct Db {

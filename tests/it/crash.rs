@@ -27,7 +27,7 @@ timeout_seconds = 1
 "#;
 
 /// Huawei, whose reports name the call that they are about.
-const HUAWEI: &str = r#"
+pub const HUAWEI: &str = r#"
 [providers.hw]
 driver = "huawei_sms"
 base_url = "SIMULATOR"
@@ -43,8 +43,6 @@ params = [{ name = "place" }]
 [templates.parcel.bindings.hw]
 template_id = "8ff55eac1d0b478ab3c06c3c6a492300"
 params = ["place"]
-[routes.sms]
-steps = [{ provider = "hw" }]
 "#;
 
 async fn nx_site() -> Site {
@@ -195,7 +193,7 @@ async fn a_message_that_was_written_but_not_answered_is_unknown_until_its_receip
 
 #[tokio::test]
 async fn a_huawei_call_that_was_not_answered_is_settled_by_the_reference_in_its_report() {
-    let site = Site::new(HUAWEI).await;
+    let site = Site::new(&format!("{HUAWEI}[routes.sms]\nsteps = [{{ provider = \"hw\" }}]")).await;
     let mut killed = site.start().await;
     let late = ScriptedReport { delay_ms: Some(5_000), ..ScriptedReport::default() };
     site.simulator.next_for(TO, Behaviour { reports: Some(vec![late]), ..hang() });

@@ -49,7 +49,9 @@ impl Fields {
                 .map_err(|error| CallbackRejected::Malformed(format!("no JSON object ({:?})", error.classify())))?;
             object.into_iter().filter_map(|(key, value)| Some((key, text(&value)?))).collect()
         } else {
-            url::form_urlencoded::parse(body).map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
+            // No text of the database can hold a NUL.
+            let plain = |value: std::borrow::Cow<'_, str>| value.replace('\0', "");
+            url::form_urlencoded::parse(body).map(|(key, value)| (key.into_owned(), plain(value))).collect()
         };
         Ok(Self(fields.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect()))
     }

@@ -44,7 +44,8 @@ pub(super) fn read_answer(body: &[u8]) -> Option<SendAnswer> {
 /// The text of a string or a number; none for what is empty or something else.
 pub(super) fn text(value: &Value) -> Option<String> {
     let text = match value {
-        Value::String(text) => text.trim().to_owned(),
+        // No text of the database can hold a NUL.
+        Value::String(text) => text.replace('\0', "").trim().to_owned(),
         Value::Number(number) => number.to_string(),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
     };

@@ -328,6 +328,7 @@ pub async fn push_receipt(client: &Client, receipt: String) -> Option<u16> {
 }
 
 impl Drop for Process {
+    #[expect(clippy::print_stdout, reason = "what the process logged belongs to the failure of its test")]
     fn drop(&mut self) {
         // It may have ended already; then there is nothing to kill.
         drop(self.child.kill());

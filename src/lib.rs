@@ -10,7 +10,7 @@
 //! | outside | [`api`] for apps and operators, [`callbacks`] for carriers, on [`server`] |
 //! | engine | [`dispatch`]: accept, claim, call, record, settle, sweep |
 //! | tools of the engine | [`store`] (all SQL), [`providers`] (what is called), [`routing`] (which of them), [`config`] |
-//! | ground | [`domain`] (pure rules), [`clock`], [`settings`], [`secrets`], [`keys`] |
+//! | ground | [`domain`] (pure rules), [`clock`], [`settings`], [`secrets`], [`keys`], [`tls`] |
 //! | beside it | [`private_postgres`], [`simulator`] (the carriers' side), [`telemetry`] |
 //!
 //! # The life of a message
@@ -45,3 +45,4 @@ pub mod settings;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;
+pub mod tls;

@@ -4,26 +4,20 @@
 //! unknown. It never repeats a request, follows no redirect and uses no proxy, so that one call of a driver is one request on
 //! the wire. What a body says is the driver's to read.
 
-use std::{
-    fmt,
-    sync::{LazyLock, Once},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{
     Client, Method, RequestBuilder, Response,
     header::{DATE, HeaderMap, RETRY_AFTER},
 };
-use rustls::ClientConfig;
-use rustls_platform_verifier::ConfigVerifierExt as _;
 
 use super::{
     SettingsProblem,
     codes::{Stage, shared},
     error::ProviderError,
 };
-use crate::domain::Timestamp;
+use crate::{domain::Timestamp, tls};
 
 /// No provider's answer comes near it; more than that is no answer of theirs.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -78,29 +72,6 @@ impl Answer {
 #[error("the answer is longer than {MAX_ANSWER_BYTES} bytes")]
 struct TooLong;
 
-/// Makes `ring` the process's cryptography for TLS. Safe to call any number of times.
-pub fn install_crypto() {
-    static INSTALL: Once = Once::new();
-    INSTALL.call_once(|| {
-        // An error only says that somebody has installed one before, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-}
-
-/// How all clients of the process speak TLS. Reading and parsing the system's root certificates takes far longer than making a
-/// client, so that is done once; a change of them is seen after a restart. None: there are none.
-pub fn tls() -> Option<ClientConfig> {
-    static TLS: LazyLock<Option<ClientConfig>> = LazyLock::new(|| {
-        install_crypto();
-        let made = ClientConfig::with_platform_verifier();
-        made.inspect_err(|error| {
-            tracing::warn!(%error, "no root certificates were found: nothing can be reached over https");
-        })
-        .ok()
-    });
-    TLS.clone()
-}
-
 impl Http {
     /// A client whose calls may take so long, from the first byte of the connection to the last of the answer.
     pub fn new(timeout: Duration) -> Result<Self, reqwest::Error> {
@@ -114,7 +85,7 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .http1_only()
             .no_proxy();
-        let client = match tls() {
+        let client = match tls::client_config() {
             Some(tls) => builder.tls_backend_preconfigured(tls),
             // Plain http still works.
             None => builder.tls_certs_only([]),

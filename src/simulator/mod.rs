@@ -101,8 +101,6 @@ pub struct Simulator {
 impl Simulator {
     /// Listens and serves. Port 0 takes a free one; see [`Simulator::addr`].
     pub async fn start(listen: SocketAddr, options: SimulatorOptions) -> io::Result<Self> {
-        // Fails when a provider is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let pusher = Pusher::new(options.keep).map_err(io::Error::other)?;
         let world = Arc::new(World::new(options, pusher));
         let listener = TcpListener::bind(listen).await?;

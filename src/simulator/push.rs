@@ -30,7 +30,7 @@ use super::{
     options::Keep,
     world::World,
 };
-use crate::{domain::Timestamp, providers::http::tls};
+use crate::{domain::Timestamp, tls};
 
 /// So many calls to the gateway at once.
 const MAX_CONCURRENT: usize = 64;
@@ -167,7 +167,7 @@ impl Pusher {
             .retry(reqwest::retry::never())
             .no_proxy()
             .tcp_nodelay(true);
-        let client = match tls() {
+        let client = match tls::client_config() {
             Some(tls) => builder.tls_backend_preconfigured(tls),
             None => builder.tls_certs_only([]),
         }

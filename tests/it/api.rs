@@ -442,7 +442,6 @@ async fn pages_have_no_gaps_and_no_repeats_while_new_messages_come_in() {
     for index in 0..23 {
         sent.push(gateway.text("+99900000001", &format!("{index}")).await);
     }
-    sent.reverse();
     let (mut seen, mut query) = (Vec::new(), "limit=5".to_owned());
     loop {
         let answer = gateway.client.get(SHOP, &format!("/v1/messages?{query}")).await;
@@ -453,6 +452,8 @@ async fn pages_have_no_gaps_and_no_repeats_while_new_messages_come_in() {
             None => break,
         }
     }
+    assert!(seen.is_sorted_by(|newer, older| newer > older), "newest first: {seen:?}");
+    sent.sort_unstable_by(|a, b| b.cmp(a));
     assert_eq!(seen, sent);
 }
 

@@ -13,12 +13,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &["domain"]),
     ("settings", &[]),
+    ("tls", &[]),
     ("private_file", &[]),
     ("secrets", &["private_file"]),
     ("config", &["domain", "secrets", "settings"]),
     ("keys", &["config", "private_file"]),
     ("store", &["domain"]),
-    ("providers", &["clock", "domain", "settings"]),
+    ("providers", &["clock", "domain", "settings", "tls"]),
     ("routing", &["config", "domain"]),
     ("dispatch", &["clock", "config", "domain", "providers", "routing", "secrets", "store"]),
     ("server", &[]),
@@ -26,7 +27,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("callbacks", &["api", "dispatch", "providers", "secrets"]),
     ("telemetry", &["api", "config"]),
     ("private_postgres", &[]),
-    ("simulator", &["clock", "domain"]),
+    ("simulator", &["clock", "domain", "tls"]),
     (
         "app",
         &[

@@ -403,7 +403,7 @@ fn mainland() -> Setup {
     Setup::new(&format!("{config}\n[apps.shop]\ninbound_numbers = [\"csms100000001\"]"))
         .simulator(|options| options.huawei.region = Region::Cn)
         .pushes(|settings, base| {
-            settings.huawei_uplink_url = Some(format!("{base}/callbacks/hw/hw-last_part").parse().unwrap());
+            settings.huawei_uplink_url = Some(format!("{base}/callbacks/hw/hw-token").parse().unwrap());
         })
 }
 

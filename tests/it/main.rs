@@ -4,7 +4,6 @@
 //! the server that `DATABASE_URL` names; `./dev test` starts one.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say where")]
 
 mod api;
@@ -17,8 +16,8 @@ mod floors;
 mod huawei;
 mod nxcloud;
 mod operations;
-mod races;
 mod private;
+mod races;
 mod routing;
 mod sandbox;
 mod support;

@@ -45,7 +45,7 @@ pub struct Client {
 
 impl Client {
     pub fn new(base: String) -> Self {
-        sms_gateway::providers::http::install_crypto();
+        sms_gateway::tls::install_crypto();
         let http = reqwest::Client::builder()
             .tls_certs_only([])
             .timeout(Duration::from_secs(30))

@@ -136,6 +136,7 @@ create table decisions (
     kind       text        not null,
     attempt    smallint,
     provider   text,
+    provider_code text,
     detail     text        not null,
     primary key (id)
 ) partition by range (id);
@@ -268,3 +269,29 @@ create table provider_budgets (
     day         date             not null,
     sent_today  bigint           not null
 );
+
+-- Drops the partitions of days before `oldest`, whole days only, and none that holds a message that is not final.
+create function drop_partitions(oldest date) returns integer
+language plpgsql as $$
+declare
+    parent text;
+    part record;
+    day date;
+    dropped integer := 0;
+begin
+    foreach parent in array array['messages', 'attempts', 'decisions', 'callbacks', 'reports'] loop
+        for part in
+            select c.relname as name from pg_inherits i join pg_class c on c.oid = i.inhrelid
+            where i.inhparent = parent::regclass
+        loop
+            day := to_date(right(part.name, 8), 'YYYYMMDD');
+            continue when day >= oldest;
+            -- What belongs to a message may be younger than it, never older: the days before the oldest open message are free.
+            continue when exists (select from queue where message_id < first_uuid_of_day(day + 1));
+            execute format('drop table %I', part.name);
+            dropped := dropped + 1;
+        end loop;
+    end loop;
+    return dropped;
+end
+$$;

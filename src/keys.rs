@@ -11,8 +11,10 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use crate::{
     config::{App, KeyHash, Role},
-    private_file::{self, Origin},
+    private_file,
 };
+
+pub use crate::private_file::Origin;
 
 const LIVE: &str = "sgw_live_";
 const TEST: &str = "sgw_test_";

@@ -34,6 +34,7 @@ pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
+pub mod error_chain;
 pub mod keys;
 mod private_file;
 pub mod private_postgres;

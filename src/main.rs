@@ -10,7 +10,8 @@ use sms_gateway::{
     cli::{Cli, Command, PrintedKey, ProcessRole, Serve},
     clock::Clock,
     config::{self, Config, ConfigErrors},
-    keys, telemetry,
+    keys::{self, Origin},
+    telemetry,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -101,7 +102,15 @@ async fn serve(path: Option<&Path>, options: &Serve) -> anyhow::Result<()> {
     let gateway = Gateway::start(start).await?;
     tracing::info!(address = %gateway.address(), callback_address = ?gateway.callback_address(), "the gateway serves");
     if let Some(keys) = gateway.first_keys() {
-        print(&format!("demo = \"{}\"\noperator = \"{}\"", keys.demo.expose_secret(), keys.operator.expose_secret()));
+        match keys.origin {
+            Origin::Made => {
+                let (demo, operator) = (keys.demo.expose_secret(), keys.operator.expose_secret());
+                print(&format!("demo = \"{demo}\"\noperator = \"{operator}\""));
+            }
+            Origin::Found => {
+                tracing::info!("the keys of the apps demo and operator are in keys.toml of the data directory")
+            }
+        }
     }
     let died = tokio::select! {
         _ = terminate.recv() => None,

@@ -141,7 +141,7 @@ impl Secrets {
             .ok_or(DoesNotOpen)
     }
 
-    /// The code that goes with a call's reference in a callback address: 32 hex digits.
+    /// The code that goes with a call in a callback address: 32 hex digits over `PROVIDER/REFERENCE`.
     pub fn callback_mac(&self, reference: &str) -> String {
         hex::encode(&tag(&self.current.callback, reference.as_bytes())[..MAC_BYTES])
     }

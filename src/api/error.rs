@@ -205,7 +205,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Database(_) | StoreError::CutOff => {
-                tracing::warn!(error = super::frame::chain(&error), "the database could not be asked");
+                tracing::warn!(error = crate::error_chain::chain(&error), "the database could not be asked");
                 Self::Unavailable { retry_after: SOON, detail: "The database cannot be reached." }
             }
             StoreError::Corrupt { .. } | StoreError::Migration(_) | StoreError::UnsafeDurability(_) => {

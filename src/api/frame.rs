@@ -2,7 +2,7 @@
 //!
 //! It knows no resource. An incoming `X-Request-Id` is not trusted and not looked at.
 
-use std::{any::Any, error::Error, panic::AssertUnwindSafe, time::Instant};
+use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
     Router,
@@ -19,7 +19,7 @@ use super::{
     error::{ApiError, InternalCause},
     problem::Problem,
 };
-use crate::{clock::Clock, domain::ids::RequestId};
+use crate::{clock::Clock, domain::ids::RequestId, error_chain::chain};
 
 /// Bytes of names and values in the head of a request.
 pub const HEAD_LIMIT: usize = 16 * 1024;
@@ -90,17 +90,6 @@ fn finish(mut response: Response, id: RequestId) -> Response {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
-}
-
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }
 
 /// A closed list, since a client may invent methods and every label value costs memory.

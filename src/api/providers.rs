@@ -307,7 +307,7 @@ pub async fn balance(
 }
 
 fn answer_of(provider: &str, error: ProviderError) -> ApiError {
-    tracing::warn!(provider, error = %super::frame::chain(&error), "a balance could not be asked for");
+    tracing::warn!(provider, error = %crate::error_chain::chain(&error), "a balance could not be asked for");
     match error.kind {
         ProviderErrorKind::Unsupported => {
             ApiError::CapabilityUnsupported("The provider cannot be asked for a balance.")

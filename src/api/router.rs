@@ -55,10 +55,17 @@ pub fn router(state: ApiState, callbacks: Router) -> Router {
     framed(paths.with_state(state).merge(documentation()).merge(callbacks), clock)
 }
 
-/// Health and metrics alone, for a process that serves nothing else, and beside callbacks.
-pub fn operations_router(state: ApiState, callbacks: Router) -> Router {
+/// Health and metrics alone, for a process that serves nothing else.
+pub fn operations_router(state: ApiState) -> Router {
     let clock = state.clock.clone();
-    framed(Router::from(operations()).with_state(state).merge(callbacks), clock)
+    framed(Router::from(operations()).with_state(state), clock)
+}
+
+/// What carriers call, and whether the process is alive; for a listener that faces them.
+pub fn callbacks_router(state: ApiState, callbacks: Router) -> Router {
+    let clock = state.clock.clone();
+    let health = OpenApiRouter::new().routes(routes!(operations::healthz));
+    framed(Router::from(health).with_state(state).merge(callbacks), clock)
 }
 
 /// The document of everything that [`router`] serves.

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{
-        router::{operations_router, router},
+        router::{callbacks_router, operations_router, router},
         state::ApiState,
     },
     callbacks,
@@ -115,11 +115,11 @@ impl Gateway {
         };
         let pushes = callbacks::router(engine.clone());
         let callback_address = match callback_listen.filter(|_| role != Role::Worker) {
-            Some(address) => Some(serve(address, operations_router(state.clone(), pushes.clone()))?),
+            Some(address) => Some(serve(address, callbacks_router(state.clone(), pushes.clone()))?),
             None => None,
         };
         let main = match (role, callback_address) {
-            (Role::Worker, _) => operations_router(state, axum::Router::new()),
+            (Role::Worker, _) => operations_router(state),
             (Role::All | Role::Api, Some(_)) => router(state, axum::Router::new()),
             (Role::All | Role::Api, None) => router(state, pushes),
         };

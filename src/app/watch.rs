@@ -20,6 +20,7 @@ use crate::{
     config,
     dispatch::LiveProvider,
     domain::Timestamp,
+    error_chain::chain,
     keys::FirstKeys,
     providers::Feed,
 };
@@ -77,9 +78,12 @@ fn changed_at(reload: &Reload) -> Option<SystemTime> {
 }
 
 async fn look(state: &ApiState) {
-    let database = state.engine.db().ready().await;
+    let database = match state.engine.db().ready().await {
+        Ok(()) => state.engine.follow_switches().await,
+        Err(error) => Err(error),
+    };
     if let Err(error) = &database {
-        tracing::warn!(error = error as &dyn std::error::Error, "the database is not ready");
+        tracing::warn!(error = chain(error), "the database is not ready");
     }
     state.readiness.store(Arc::new(Readiness::from([("database", database.is_ok()), ("serving", true)])));
     let live = state.engine.live();

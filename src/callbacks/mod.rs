@@ -21,7 +21,7 @@ use axum::{
 use crate::{
     api::error::ApiError,
     dispatch::{Engine, LiveProvider},
-    providers::{Callback, CallbackAnswers, CallbackRejected},
+    providers::{Callback, CallbackAnswers, CallbackEvent, CallbackRejected},
 };
 
 /// Bytes of one push.
@@ -48,10 +48,14 @@ async fn take(
         refused(&name, "address");
         return nowhere();
     }
-    let Some(named) = token::check(&token, &provider.section.callback_token, engine.secrets()) else {
+    let Some(named) = token::check(&name, &token, &provider.section.callback_token, engine.secrets()) else {
         refused(&name, "token");
         return nowhere();
     };
+    if matches!(named, token::Named::Call(_)) && !provider.capabilities().report_url_per_call {
+        refused(&name, "token");
+        return nowhere();
+    }
     let answers = provider.driver.callback_answers();
     let Some(callback) = read(&engine, request, named).await else {
         return answer(answers, StatusCode::PAYLOAD_TOO_LARGE, answers.failure);
@@ -89,6 +93,11 @@ async fn settle(engine: &Engine, provider: &LiveProvider, push: &Callback, answe
         return answer(answers, StatusCode::UNAUTHORIZED, answers.failure);
     }
     let kept = match provider.driver.parse_callback(push) {
+        // The address of one call is for its reports; whoever knows it may not speak for the whole provider.
+        Ok(events) if push.call_reference.is_some() && !events.iter().all(is_report) => {
+            refused(&provider.name, "kind");
+            return answer(answers, StatusCode::UNAUTHORIZED, answers.failure);
+        }
         Ok(events) => engine.take_in(&provider.name, push, events).await,
         Err(CallbackRejected::Signature(reason)) => {
             refused(&provider.name, "signature");
@@ -107,6 +116,13 @@ async fn settle(engine: &Engine, provider: &LiveProvider, push: &Callback, answe
     let mut response = answer(answers, StatusCode::SERVICE_UNAVAILABLE, answers.failure);
     response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
     response
+}
+
+fn is_report(event: &CallbackEvent) -> bool {
+    match event {
+        CallbackEvent::Report(_) | CallbackEvent::Unreadable { .. } => true,
+        CallbackEvent::Inbound(_) | CallbackEvent::ReportOrInbound(..) => false,
+    }
 }
 
 fn answer(answers: CallbackAnswers, status: StatusCode, body: &'static str) -> Response {

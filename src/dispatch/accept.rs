@@ -3,13 +3,17 @@
 //! There is no timer. Requests that come in while a commit runs form the next group by themselves: under load the groups grow,
 //! and when it is quiet a request is committed at once.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Engine, GROUP, WRITERS};
 use crate::{
     domain::ids::MessageId,
+    error_chain::chain,
     store::{
         Db, StoreError,
         idempotency::{self, IdempotencyKey, Used},
@@ -17,12 +21,15 @@ use crate::{
     },
 };
 
+type Write = (Insert, Option<IdempotencyKey>);
+type Answer = oneshot::Sender<Result<Accepted, NotAccepted>>;
+
 /// A request that waits for its commit.
 #[derive(Debug)]
 pub(super) struct Request {
     insert: Insert,
     key: Option<IdempotencyKey>,
-    answer: oneshot::Sender<Result<Accepted, NotAccepted>>,
+    answer: Answer,
 }
 
 /// A message that is durable.
@@ -43,6 +50,9 @@ pub enum NotAccepted {
     /// The database did not do it. After a lost connection it may have: the idempotency key tells.
     #[error("the database did not do it")]
     Unavailable,
+    /// Another process is storing a request with this key.
+    #[error("a request with this idempotency key is being stored")]
+    KeyInProgress,
     /// The key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
@@ -59,7 +69,7 @@ impl Engine {
 }
 
 pub(super) fn spawn(engine: &Engine, queue: mpsc::Receiver<Request>) {
-    let queue = std::sync::Arc::new(tokio::sync::Mutex::new(queue));
+    let queue = Arc::new(tokio::sync::Mutex::new(queue));
     for _ in 0..WRITERS {
         let engine_of_task = engine.clone();
         let queue = queue.clone();
@@ -87,7 +97,11 @@ async fn write(engine: &Engine, queue: &tokio::sync::Mutex<mpsc::Receiver<Reques
             return;
         }
         metrics::histogram!("sms_gateway_accept_group_size").record(f64::from(u32::try_from(group.len()).unwrap_or(0)));
-        store(engine, group).await;
+        // In a task of its own, so that a panic ends this group and not the writer.
+        let of_task = engine.clone();
+        if let Err(panic) = tokio::spawn(async move { store(&of_task, group).await }).await {
+            tracing::error!(error = chain(&panic), "a writer panicked");
+        }
     }
 }
 
@@ -105,25 +119,44 @@ async fn store(engine: &Engine, group: Vec<Request>) {
             repeats.push(request);
         }
     }
+    let writes = Arc::new(writes);
+    let of_unit = writes.clone();
     let done = Db::unit(&engine.db().intake, move |connection| {
-        Box::pin(async move {
-            let outcome = commit(connection, &writes, now).await?;
-            Ok((outcome, writes))
-        })
+        Box::pin(async move { commit(connection, &of_unit, now).await })
     })
     .await;
     match done {
-        Err(error) => {
-            super::log_failure("accept", &error);
-            let waiting = answers.into_iter().chain(repeats.into_iter().map(|request| request.answer));
-            waiting.for_each(|answer| drop(answer.send(Err(NotAccepted::Unavailable))));
-        }
-        Ok((outcome, writes)) => {
+        Ok(outcome) => {
             answer(engine, outcome, &writes, answers);
             for request in repeats {
                 replay(engine, request).await;
             }
         }
+        Err(error) => {
+            super::log_failure("accept", &error);
+            for request in repeats {
+                drop(request.answer.send(Err(NotAccepted::Unavailable)));
+            }
+            not_stored(engine, &error, &writes, answers).await;
+        }
+    }
+}
+
+/// A key that another process is just using is held there: its request waits in vain and must not take the others with it.
+async fn not_stored(engine: &Engine, error: &StoreError, writes: &[Write], answers: Vec<Answer>) {
+    let in_use = error.is_lock_timeout() && writes.iter().any(|(_, key)| key.is_some());
+    let mut again = Vec::new();
+    for ((insert, key), answer) in writes.iter().zip(answers) {
+        if !in_use {
+            drop(answer.send(Err(NotAccepted::Unavailable)));
+        } else if key.is_some() {
+            drop(answer.send(Err(NotAccepted::KeyInProgress)));
+        } else {
+            again.push(Request { insert: insert.clone(), key: None, answer });
+        }
+    }
+    if !again.is_empty() {
+        Box::pin(store(engine, again)).await;
     }
 }
 
@@ -134,7 +167,7 @@ struct Outcome {
 
 async fn commit(
     connection: &mut sqlx::PgConnection,
-    writes: &[(Insert, Option<IdempotencyKey>)],
+    writes: &[Write],
     now: crate::domain::Timestamp,
 ) -> Result<Outcome, StoreError> {
     let keyed: Vec<(&IdempotencyKey, MessageId)> =
@@ -155,12 +188,7 @@ async fn commit(
     })
 }
 
-fn answer(
-    engine: &Engine,
-    mut outcome: Outcome,
-    writes: &[(Insert, Option<IdempotencyKey>)],
-    answers: Vec<oneshot::Sender<Result<Accepted, NotAccepted>>>,
-) {
+fn answer(engine: &Engine, mut outcome: Outcome, writes: &[Write], answers: Vec<Answer>) {
     let live = engine.live();
     let mut providers: BTreeSet<&String> = BTreeSet::new();
     for ((insert, key), answer) in writes.iter().zip(answers) {

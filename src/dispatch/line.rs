@@ -16,7 +16,9 @@ use crate::{
         content::Content,
         ids::{AttemptId, CallId, MessageId},
         life::{Answer, Cause},
+        report::{storable, storable_id},
     },
+    error_chain::chain,
     providers::{Call, ProviderError, Submission, codes},
     routing,
     secrets::Secrets,
@@ -32,6 +34,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// While a provider's rate is used up.
 const RATE_PAUSE: Duration = Duration::from_millis(50);
+/// What a provider calls a code is cut to this.
+const LONGEST_CODE: usize = 64;
 /// What is left of a lease for writing down the answer.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
 
@@ -63,7 +67,10 @@ async fn run(engine: &Engine, name: &str) {
             engine.pause(LOOK_EVERY).await;
             continue;
         }
-        match turn(engine, &provider).await {
+        // In a task of its own, so that a panic ends this look and not the line.
+        let (of_task, of_provider) = (engine.clone(), provider.clone());
+        let look = tokio::spawn(async move { turn(&of_task, &of_provider).await });
+        match look.await.unwrap_or(Err(StoreError::CutOff)) {
             Ok(Found::Some) => {}
             Ok(Found::RateIsUsedUp) => engine.pause(jittered(RATE_PAUSE)).await,
             Ok(Found::Nothing) => tokio::select! {
@@ -99,6 +106,9 @@ async fn turn(engine: &Engine, provider: &Arc<LiveProvider>) -> Result<Found, St
     match provider.unavailable() {
         None => {
             let slots = free_slots(provider).await;
+            if engine.stopping() {
+                return Ok(Found::Nothing);
+            }
             hand_over(engine, provider, slots, usize::MAX).await
         }
         Some(Unavailable::Paused) => pass_over(engine, provider, "the provider is paused").await,
@@ -293,7 +303,7 @@ impl Planner {
     /// The address for reports of one call: it names the call and proves that we made it.
     fn report_url(&self, reference: &str) -> Option<String> {
         let base = self.config.server.public_url.as_ref()?.as_str().trim_end_matches('/').to_owned();
-        let mac = self.engine.secrets().callback_mac(reference);
+        let mac = self.engine.secrets().callback_mac(&format!("{}/{reference}", self.provider.name));
         Some(format!("{base}/callbacks/{}/{reference}.{mac}", self.provider.name))
     }
 }
@@ -372,9 +382,17 @@ async fn make_call(engine: &Engine, provider: &Arc<LiveProvider>, prepared: Prep
     let Ok(slot) = provider.in_flight.clone().acquire_owned().await else { return };
     let (of_call, provider) = (engine.clone(), provider.clone());
     engine.spawn(async move {
-        let started = std::time::Instant::now();
-        let answers = call(&provider, &prepared).await;
-        take_note(&provider, &answers, started.elapsed(), of_call.clock().now());
+        let count_of_call = prepared.sent_for.len();
+        let answers = if since_boot() > prepared.not_after {
+            // The claim is too old to be sure that nobody else took over. Nothing was written, and the provider is not to blame.
+            let late = ProviderError::not_connected("the lease was too old to begin a call");
+            vec![answer_of_error(&late, count_of_call); count_of_call]
+        } else {
+            let started = std::time::Instant::now();
+            let answers = call(&provider, &prepared).await;
+            take_note(&provider, &answers, started.elapsed(), of_call.clock().now());
+            answers
+        };
         for (entry, answer) in prepared.sent_for.iter().zip(answers) {
             count(&provider.name, &answer);
             let entry = record::Entry { message: entry.message, attempt: entry.attempt, answer };
@@ -388,11 +406,6 @@ async fn make_call(engine: &Engine, provider: &Arc<LiveProvider>, prepared: Prep
 
 async fn call(provider: &LiveProvider, prepared: &Prepared) -> Vec<Answer> {
     let count = prepared.sent_for.len();
-    if since_boot() > prepared.not_after {
-        // The claim is too old to be sure that nobody else took over. Nothing was written yet.
-        let late = ProviderError::not_connected("the lease was too old to begin a call");
-        return vec![answer_of_error(&late, count); count];
-    }
     match provider.driver.submit(&prepared.call).await {
         Ok(outcomes) => {
             let missing = codes::shared(codes::Stage::PerNumber, "missing_in_result");
@@ -401,11 +414,7 @@ async fn call(provider: &LiveProvider, prepared: &Prepared) -> Vec<Answer> {
             answers
         }
         Err(error) => {
-            tracing::warn!(
-                provider = provider.name,
-                error = &error as &dyn std::error::Error,
-                "a call did not go well"
-            );
+            tracing::warn!(provider = provider.name, error = chain(&error), "a call did not go well");
             vec![answer_of_error(&error, count); count]
         }
     }
@@ -435,8 +444,8 @@ fn answer_of_verdict(verdict: crate::domain::verdict::Verdict) -> Answer {
 
 fn answer_of_outcome(outcome: crate::providers::Outcome) -> Answer {
     Answer {
-        provider_code: outcome.provider_code,
-        provider_message_id: outcome.provider_message_id,
+        provider_code: outcome.provider_code.map(|code| storable(&code, LONGEST_CODE)),
+        provider_message_id: storable_id(outcome.provider_message_id),
         segments: outcome.segments,
         retry_after: outcome.retry_after,
         ..answer_of_verdict(outcome.verdict)
@@ -457,7 +466,7 @@ fn answer_of_error(error: &ProviderError, recipients: usize) -> Answer {
     };
     let split = error.kind == ProviderErrorKind::Refused && may_lie_with_one && recipients > 1;
     Answer {
-        provider_code: error.provider_code.clone(),
+        provider_code: error.provider_code.as_ref().map(|code| storable(code, LONGEST_CODE)),
         retry_after: error.retry_after,
         not_connected: error.kind == ProviderErrorKind::NotConnected,
         split_to: split.then(|| u16::try_from(recipients / 8).unwrap_or(u16::MAX).max(1)),

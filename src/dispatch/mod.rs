@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock::Clock,
+    error_chain::chain,
     providers::CallbackEvent,
     secrets::Secrets,
     store::{Db, StoreError, switches},
@@ -194,6 +195,17 @@ impl Engine {
         Ok(())
     }
 
+    /// Reads what operators switched, in whichever process. Whoever runs an engine calls this about every second.
+    pub async fn follow_switches(&self) -> Result<(), StoreError> {
+        let switched = self.db().read(|connection| Box::pin(switches::all(connection))).await?;
+        let held = switched.get(switches::ALL_SENDING) == Some(&false);
+        if self.shared.held.swap(held, Ordering::Relaxed) != held {
+            self.shared.changed.notify_waiters();
+        }
+        self.live().follow(&switched);
+        Ok(())
+    }
+
     async fn switch(&self, name: &str, enabled: bool) -> Result<(), StoreError> {
         let (name, now) = (name.to_owned(), self.clock().now());
         Db::unit(&self.db().work, move |connection| {
@@ -246,5 +258,5 @@ impl Engine {
 
 /// Logs a database failure once, where it is handled.
 fn log_failure(part: &'static str, error: &StoreError) {
-    tracing::error!(part, error = error as &dyn std::error::Error, "the database did not do it; it is tried again");
+    tracing::error!(part, error = chain(error), "the database did not do it");
 }

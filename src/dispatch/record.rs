@@ -14,6 +14,7 @@ use crate::{
         ids::{CallId, MessageId},
         life::{Answer, RetryRule},
     },
+    error_chain::chain,
     store::{
         Db, StoreError,
         life::{self, Locked},
@@ -60,7 +61,11 @@ async fn write(engine: &Engine, queue: &Mutex<mpsc::Receiver<Entry>>) {
         if group.is_empty() {
             return;
         }
-        record(engine, Arc::new(group)).await;
+        // In a task of its own, so that a panic ends this group and not the writer.
+        let of_task = engine.clone();
+        if let Err(panic) = tokio::spawn(async move { record(&of_task, Arc::new(group)).await }).await {
+            tracing::error!(error = chain(&panic), "a writer panicked");
+        }
     }
 }
 

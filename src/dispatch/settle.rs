@@ -16,10 +16,11 @@ use super::{Engine, GROUP, Live, WRITERS, line, log_failure};
 use crate::{
     domain::{
         Timestamp,
-        ids::{CallId, InboundMessageId, MessageId, new_uuid},
+        ids::{CallId, InboundMessageId, MessageId, new_uuid, time_of},
         life::Absorbed,
         report::{Inbound, Report},
     },
+    error_chain::chain,
     providers::{Callback, CallbackEvent},
     store::{
         Db, StoreError,
@@ -150,7 +151,11 @@ async fn write(engine: &Engine, queue: &Mutex<mpsc::Receiver<Arrival>>) {
         if group.is_empty() {
             return;
         }
-        settle(engine, group).await;
+        // In a task of its own, so that a panic ends this group and not the writer.
+        let of_task = engine.clone();
+        if let Err(panic) = tokio::spawn(async move { settle(&of_task, group).await }).await {
+            tracing::error!(error = chain(&panic), "a writer panicked");
+        }
     }
 }
 
@@ -173,11 +178,27 @@ async fn settle(engine: &Engine, group: Vec<Arrival>) {
         Err(error) => {
             log_failure("settle", &error);
             for mut arrival in group {
+                if arrival.callback.is_none() && !error.lies_with_the_data() {
+                    again_soon(engine, arrival);
+                    continue;
+                }
                 let kept = keep(engine, arrival.callback.take()).await;
                 arrival.answer(kept);
             }
         }
     }
+}
+
+/// What a poll or the sandbox said is not kept anywhere else: it is tried again when the database may be back.
+fn again_soon(engine: &Engine, arrival: Arrival) {
+    let of_task = engine.clone();
+    engine.spawn_writer(async move {
+        tokio::time::sleep(super::AFTER_FAILURE).await;
+        // At the end of the process nobody takes it any more: a poll is made again, and its window closes in any case.
+        if !of_task.shared.ended.is_cancelled() {
+            drop(of_task.shared.settle.send(arrival).await);
+        }
+    });
 }
 
 impl Arrival {
@@ -263,7 +284,7 @@ fn read_again(engine: &Engine, live: &Live, callback: &StoredCallback) -> Result
         path_and_query: callback.path.clone(),
         body: body.into(),
         call_reference: callback.call_reference.clone(),
-        received_at: crate::domain::ids::time_of(callback.id),
+        received_at: time_of(callback.id),
     };
     provider.driver.parse_callback(&push).map_err(|error| error.to_string())
 }
@@ -341,7 +362,7 @@ fn stored(arrival: &Arrival, report: &Report, now: Timestamp) -> StoredReport {
         callback_id: arrival.callback_id,
         provider: arrival.provider.clone(),
         call_id: report.target.call_reference.as_deref().and_then(|text| text.parse::<CallId>().ok()),
-        report: report.clone(),
+        report: report.clone().storable(),
         matched: arrival.asked,
         outcome: Outcome::Waiting,
         rematch_at: None,
@@ -349,6 +370,7 @@ fn stored(arrival: &Arrival, report: &Report, now: Timestamp) -> StoredReport {
 }
 
 fn received(live: &Live, arrival: &Arrival, inbound: &Inbound, now: Timestamp) -> InboundRecord {
+    let inbound = inbound.clone().storable();
     let channel = live.capabilities(&arrival.provider).map_or(crate::domain::content::Channel::Sms, |it| it.channel);
     InboundRecord {
         id: InboundMessageId::new(now),
@@ -367,6 +389,9 @@ fn received(live: &Live, arrival: &Arrival, inbound: &Inbound, now: Timestamp) -
     }
 }
 
+/// A report that has waited so long is looked for among all attempts there are, not only those of the last days.
+const LATE: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
+
 /// Finds the attempts: by the call's reference and the recipient, by the provider's id, and where a provider gives neither
 /// before its answer, by being the only unclear attempt that fits.
 async fn find_attempts(
@@ -375,35 +400,53 @@ async fn find_attempts(
     reports: &mut [Sorted],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let places: Vec<usize> = (0..reports.len()).filter(|place| reports[*place].report.matched.is_none()).collect();
-    let by_call: Vec<usize> = places.iter().copied().filter(|place| reports[*place].report.call_id.is_some()).collect();
-    if !by_call.is_empty() {
-        let questions: Vec<(CallId, &str)> = by_call
-            .iter()
-            .filter_map(|place| {
-                let report = &reports[*place].report;
-                Some((report.call_id?, report.report.target.recipient.as_deref().unwrap_or("")))
-            })
-            .collect();
-        let found = reports::by_call(&mut *connection, &questions, now).await?;
-        by_call.iter().zip(found).for_each(|(place, found)| reports[*place].report.matched = found);
-    }
-    let by_id: Vec<usize> = places.iter().copied().filter(|place| reports[*place].report.matched.is_none()).collect();
-    let questions: Vec<(usize, (&str, &str))> = by_id
-        .iter()
-        .filter_map(|place| {
-            let report = &reports[*place].report;
-            Some((*place, (report.provider.as_str(), report.report.target.provider_message_id.as_deref()?)))
-        })
-        .collect();
-    if !questions.is_empty() {
-        let asked: Vec<(&str, &str)> = questions.iter().map(|(_, question)| *question).collect();
-        let found = reports::by_provider_message_id(&mut *connection, &asked, now).await?;
-        let places: Vec<usize> = questions.iter().map(|(place, _)| *place).collect();
-        places.into_iter().zip(found).for_each(|(place, found)| reports[place].report.matched = found);
-    }
+    find_named(&mut *connection, reports, |_| true, now - reports::KEPT_FOR).await?;
+    // Most reports without an attempt came before the answer to their call, and that is found in a moment: only what has
+    // waited is worth a look at every day there is.
+    let late = |report: &StoredReport| now - time_of(report.id) > LATE;
+    let all = chrono::TimeDelta::days(i64::from(live.config.retention.messages_days) + 1);
+    find_named(&mut *connection, reports, late, now - all).await?;
     for sorted in reports.iter_mut().filter(|sorted| sorted.report.matched.is_none()) {
         sorted.report.matched = only_unclear(&mut *connection, live, &mut sorted.report, now).await?;
+    }
+    Ok(())
+}
+
+/// Finds the attempts of reports that name one, among those begun since then.
+async fn find_named(
+    connection: &mut sqlx::PgConnection,
+    reports: &mut [Sorted],
+    wanted: impl Fn(&StoredReport) -> bool,
+    since: Timestamp,
+) -> Result<(), StoreError> {
+    let open = |reports: &[Sorted]| -> Vec<usize> {
+        let is_open = |place: &usize| reports[*place].report.matched.is_none() && wanted(&reports[*place].report);
+        (0..reports.len()).filter(is_open).collect()
+    };
+    let calls: Vec<(usize, CallId, String)> = open(reports)
+        .into_iter()
+        .filter_map(|place| {
+            let report = &reports[place].report;
+            Some((place, report.call_id?, report.report.target.recipient.clone().unwrap_or_default()))
+        })
+        .collect();
+    if !calls.is_empty() {
+        let questions: Vec<(CallId, &str)> = calls.iter().map(|(_, call, to)| (*call, to.as_str())).collect();
+        let found = reports::by_call(&mut *connection, &questions, since).await?;
+        calls.iter().zip(found).for_each(|((place, _, _), found)| reports[*place].report.matched = found);
+    }
+    let ids: Vec<(usize, String, String)> = open(reports)
+        .into_iter()
+        .filter_map(|place| {
+            let report = &reports[place].report;
+            Some((place, report.provider.clone(), report.report.target.provider_message_id.clone()?))
+        })
+        .collect();
+    if !ids.is_empty() {
+        let questions: Vec<(&str, &str)> =
+            ids.iter().map(|(_, provider, id)| (provider.as_str(), id.as_str())).collect();
+        let found = reports::by_provider_message_id(&mut *connection, &questions, since).await?;
+        ids.iter().zip(found).for_each(|((place, _, _), found)| reports[*place].report.matched = found);
     }
     Ok(())
 }
@@ -482,7 +525,7 @@ pub(super) fn absorb(reports: &mut [StoredReport], messages: &mut [Locked], now:
                 Absorbed::Ignored => Outcome::Ignored,
             }
         } else {
-            let age = now - crate::domain::ids::time_of(report.id);
+            let age = now - time_of(report.id);
             report.matched = None;
             if age > reports::KEPT_FOR { Outcome::Unmatched } else { Outcome::Waiting }
         };
@@ -492,7 +535,7 @@ pub(super) fn absorb(reports: &mut [StoredReport], messages: &mut [Locked], now:
 
 /// Soon at first, since an answer may just be on its way into the database; then ever more rarely.
 fn next_look(report: &StoredReport, now: Timestamp) -> Timestamp {
-    let age = now - crate::domain::ids::time_of(report.id);
+    let age = now - time_of(report.id);
     now + age.max(chrono::TimeDelta::seconds(1)).min(chrono::TimeDelta::hours(1))
 }
 

@@ -1,6 +1,6 @@
 //! What time brings. Every process does all of it; whoever locks a row first does that row.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use super::{AFTER_FAILURE, Engine, line, log_failure, settle};
 use crate::{
@@ -11,12 +11,12 @@ use crate::{
         life::{Attempt, Cause, Life},
         verdict::NeutralStatus,
     },
+    error_chain::chain,
     store::{
         Db, StoreError, idempotency,
         life::{self, Locked},
         maintenance,
         reports::Match,
-        switches,
     },
 };
 
@@ -59,7 +59,6 @@ pub(super) fn spawn(engine: &Engine) {
 
 /// Looks for everything that is due. True when there may be more at once.
 async fn look(engine: &Engine) -> Result<bool, StoreError> {
-    follow_switches(engine).await?;
     let mut most = 0;
     most = most.max(leases(engine).await?);
     most = most.max(validity(engine).await?);
@@ -69,17 +68,6 @@ async fn look(engine: &Engine) -> Result<bool, StoreError> {
     settle::apply_waiting(engine).await?;
     settle::rematch(engine).await?;
     Ok(most >= usize::try_from(LIMIT).unwrap_or(usize::MAX))
-}
-
-/// Every process follows what operators switched.
-async fn follow_switches(engine: &Engine) -> Result<(), StoreError> {
-    let switches = engine.db().read(|connection| Box::pin(switches::all(connection))).await?;
-    let held = !switches.get(switches::ALL_SENDING).copied().unwrap_or(true);
-    if engine.shared.held.swap(held, Ordering::Relaxed) != held {
-        engine.shared.changed.notify_waiters();
-    }
-    engine.live().follow(&switches);
-    Ok(())
 }
 
 /// A lease that ran out says: a call may have been made. The attempt is `unknown` until evidence comes.
@@ -211,11 +199,7 @@ fn ask(engine: &Engine, question: Question) {
             Ok(report) if report.verdict.status == NeutralStatus::Sent => {}
             Ok(report) => of_task.polled(&question.provider, question.asked, report).await,
             Err(error) => {
-                tracing::warn!(
-                    provider = question.provider,
-                    error = &error as &dyn std::error::Error,
-                    "a poll did not go well"
-                );
+                tracing::warn!(provider = question.provider, error = chain(&error), "a poll did not go well");
             }
         }
     });
@@ -223,6 +207,13 @@ fn ask(engine: &Engine, question: Question) {
 
 async fn keep_house(engine: &Engine) -> Result<(), StoreError> {
     let now = engine.clock().now();
+    let keep_days = engine.live().config.retention.messages_days;
+    let dropped =
+        Db::unit(&engine.db().work, move |connection| Box::pin(maintenance::drop_old_days(connection, keep_days, now)))
+            .await?;
+    if dropped > 0 {
+        tracing::info!(partitions = dropped, keep_days, "old days were dropped");
+    }
     Db::unit(&engine.db().work, move |connection| {
         Box::pin(async move {
             maintenance::ensure_partitions(&mut *connection, now).await?;

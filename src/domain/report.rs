@@ -61,3 +61,73 @@ pub struct Inbound {
     /// By the provider's clock, where it says so.
     pub received_at: Option<Timestamp>,
 }
+
+/// No provider's id is longer than this; what is, is none.
+pub const LONGEST_ID: usize = 128;
+/// Codes, numbers and the like; what is longer is cut.
+const LONGEST_WORD: usize = 64;
+const LONGEST_TEXT: usize = 4096;
+
+/// A text as the database can hold it: without NUL, and no longer than `most` bytes.
+pub fn storable(text: &str, most: usize) -> String {
+    let mut text = text.replace('\0', "");
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+/// A provider's id as the database can hold it; none when it is no id.
+pub fn storable_id(id: Option<String>) -> Option<String> {
+    id.map(|id| id.replace('\0', "")).filter(|id| !id.is_empty() && id.len() <= LONGEST_ID)
+}
+
+impl Report {
+    /// The report as the database can hold it, whatever the carrier wrote.
+    #[must_use]
+    pub fn storable(mut self) -> Self {
+        let word = |text: Option<String>| text.map(|text| storable(&text, LONGEST_WORD));
+        self.target.provider_message_id = storable_id(self.target.provider_message_id.take());
+        self.target.call_reference = word(self.target.call_reference.take());
+        self.target.recipient = word(self.target.recipient.take());
+        self.target.sender = word(self.target.sender.take());
+        self.provider_code = storable(&self.provider_code, LONGEST_WORD);
+        self.description = self.description.take().map(|text| storable(&text, LONGEST_TEXT));
+        self.price = word(self.price.take());
+        self
+    }
+}
+
+impl Inbound {
+    /// The message as the database can hold it, whatever the carrier wrote.
+    #[must_use]
+    pub fn storable(mut self) -> Self {
+        self.provider_message_id = storable(&self.provider_message_id, LONGEST_ID);
+        self.from = storable(&self.from, LONGEST_WORD);
+        self.to = storable(&self.to, LONGEST_WORD);
+        self.text = self.text.replace('\0', "");
+        self.price = self.price.take().map(|text| storable(&text, LONGEST_WORD));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nul_is_dropped_and_what_is_too_long_is_cut_between_characters() {
+        assert_eq!(storable("a\0b", 64), "ab");
+        assert_eq!(storable("äöü", 3), "ä");
+        assert_eq!(storable("", 3), "");
+    }
+
+    #[test]
+    fn an_id_that_is_too_long_or_empty_is_none() {
+        assert_eq!(storable_id(Some("i".repeat(LONGEST_ID))), Some("i".repeat(LONGEST_ID)));
+        assert_eq!(storable_id(Some("i".repeat(LONGEST_ID + 1))), None);
+        assert_eq!(storable_id(Some("\0".to_owned())), None);
+    }
+}

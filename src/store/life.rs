@@ -394,16 +394,18 @@ async fn insert_decisions(
     let kinds: Vec<&str> = each().map(|(_, decision)| decision.kind.as_str()).collect();
     let numbers: Vec<Option<i16>> = each().map(|(_, decision)| decision.attempt.map(small)).collect();
     let providers: Vec<Option<&str>> = each().map(|(_, decision)| decision.provider.as_deref()).collect();
+    let codes: Vec<Option<&str>> = each().map(|(_, decision)| decision.provider_code.as_deref()).collect();
     let details: Vec<&str> = each().map(|(_, decision)| decision.detail.as_str()).collect();
     sqlx::query!(
-        "insert into decisions (id, message_id, kind, attempt, provider, detail)
-         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::text[])",
+        "insert into decisions (id, message_id, kind, attempt, provider, detail, provider_code)
+         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::text[], $7::text[])",
         &ids,
         &owners,
         &kinds as &[&str],
         &numbers as &[Option<i16>],
         &providers as &[Option<&str>],
         &details as &[&str],
+        &codes as &[Option<&str>],
     )
     .execute(connection)
     .await?;

@@ -25,6 +25,20 @@ pub async fn ensure_partitions(connection: &mut PgConnection, now: Timestamp) ->
     Ok(made)
 }
 
+/// Drops the days that are older than they are kept, and inbound messages of those days. A day with a message that is not final
+/// stays. Attempts and reports may be younger than their message, and go with their own day.
+pub async fn drop_old_days(connection: &mut PgConnection, keep_days: u32, now: Timestamp) -> Result<i32, StoreError> {
+    let oldest = (now - chrono::TimeDelta::days(i64::from(keep_days))).date_naive();
+    sqlx::query!("select pg_advisory_xact_lock(7305813)").execute(&mut *connection).await?;
+    let dropped = sqlx::query_scalar!(r#"select drop_partitions($1::text::date) as "dropped!""#, oldest.to_string())
+        .fetch_one(&mut *connection)
+        .await?;
+    sqlx::query!("delete from inbound_messages where id < first_uuid_of_day($1::text::date)", oldest.to_string())
+        .execute(connection)
+        .await?;
+    Ok(dropped)
+}
+
 // What is looked for below is locked at once, queue and message together and without waiting for anybody: whoever holds a row is
 // about to change it, and the next sweep sees what came of that.
 

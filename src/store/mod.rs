@@ -59,11 +59,21 @@ impl StoreError {
         match self {
             Self::Corrupt { .. } => true,
             Self::Database(error) => {
-                // Classes of SQLSTATE: data exceptions and broken constraints.
+                // Classes of SQLSTATE: data exceptions, broken constraints, and what is over a limit of the program.
                 let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-                code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+                code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
             }
             Self::Migration(_) | Self::CutOff | Self::UnsafeDurability(_) => false,
+        }
+    }
+
+    /// Somebody else held a row for too long.
+    pub fn is_lock_timeout(&self) -> bool {
+        match self {
+            Self::Database(error) => {
+                error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "55P03")
+            }
+            Self::Corrupt { .. } | Self::Migration(_) | Self::CutOff | Self::UnsafeDurability(_) => false,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::{
     report::Report,
 };
 
-/// How far back attempts are looked for, and how long a report waits for its own.
+/// How long a report waits for its attempt; and within which attempts are looked for first, since few reports are later.
 pub const KEPT_FOR: chrono::TimeDelta = chrono::TimeDelta::hours(80);
 
 /// An attempt as a report names it.
@@ -69,11 +69,11 @@ pub struct StoredReport {
     pub rematch_at: Option<Timestamp>,
 }
 
-/// Finds the attempts that reports name by the provider's id. One answer for each question, in order.
+/// Finds the attempts, begun at this time or later, that reports name by the provider's id. One answer for each question, in order.
 pub async fn by_provider_message_id(
     connection: &mut PgConnection,
     questions: &[(&str, &str)],
-    now: Timestamp,
+    since: Timestamp,
 ) -> Result<Vec<Option<Match>>, StoreError> {
     let providers: Vec<&str> = questions.iter().map(|(provider, _)| *provider).collect();
     let ids: Vec<&str> = questions.iter().map(|(_, id)| *id).collect();
@@ -83,7 +83,7 @@ pub async fn by_provider_message_id(
            join attempts a on a.provider = n.provider and a.provider_message_id = n.native and a.id >= $3"#,
         &providers as &[&str],
         &ids as &[&str],
-        first_uuid_at(now - KEPT_FOR),
+        first_uuid_at(since),
     )
     .fetch_all(connection)
     .await?;
@@ -98,7 +98,7 @@ pub async fn by_provider_message_id(
 pub async fn by_call(
     connection: &mut PgConnection,
     questions: &[(CallId, &str)],
-    now: Timestamp,
+    since: Timestamp,
 ) -> Result<Vec<Option<Match>>, StoreError> {
     let calls: Vec<Uuid> = questions.iter().map(|(call, _)| call.0).collect();
     let recipients: Vec<&str> = questions.iter().map(|(_, recipient)| *recipient).collect();
@@ -111,7 +111,7 @@ pub async fn by_call(
            having count(*) = 1"#,
         &calls,
         &recipients as &[&str],
-        first_uuid_at(now - KEPT_FOR),
+        first_uuid_at(since),
     )
     .fetch_all(connection)
     .await?;

@@ -21,6 +21,8 @@ pub struct KeptDecision {
     pub attempt: Option<u16>,
     /// The provider that it is about.
     pub provider: Option<String>,
+    /// The provider's code, verbatim.
+    pub provider_code: Option<String>,
     /// A sentence for people.
     pub detail: String,
 }
@@ -47,7 +49,7 @@ pub struct KeptReport {
 /// The decisions about a message, oldest first.
 pub async fn decisions(connection: &mut PgConnection, message: MessageId) -> Result<Vec<KeptDecision>, StoreError> {
     let rows = sqlx::query!(
-        "select id, kind, attempt, provider, detail from decisions where message_id = $1 and id >= $2 order by id",
+        "select id, kind, attempt, provider, provider_code, detail from decisions where message_id = $1 and id >= $2 order by id",
         message.0,
         first_uuid_at(message.time()),
     )
@@ -60,6 +62,7 @@ pub async fn decisions(connection: &mut PgConnection, message: MessageId) -> Res
                 kind: word("decisions", "kind", &row.kind)?,
                 attempt: row.attempt.map(unsmall),
                 provider: row.provider,
+                provider_code: row.provider_code,
                 detail: row.detail,
             })
         })

@@ -1,5 +1,7 @@
 //! What operators can switch, what limits hold over, and a configuration that is read again while the gateway runs.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 use sms_gateway::config::KeyHash;
@@ -124,4 +126,24 @@ async fn a_changed_file_is_read_again_and_a_bad_one_changes_nothing() {
     site.append_to_config("\n[apps.broken]\nkeys = [\"nonsense\"]\n");
     eventually("the mistake is told", async || process.logged().contains("apps.broken").then_some(())).await;
     assert_eq!(allowed("sgw_live_late").await, 200);
+}
+
+#[tokio::test]
+async fn a_day_is_dropped_once_it_is_older_than_it_is_kept() {
+    let gateway =
+        Setup::new("retention.messages_days = 35\n[routes.one]\nsteps = [{ provider = \"sandbox\" }]").start().await;
+    let id = gateway.text(TO, "old one day").await;
+    gateway.wait_for_end(&id, "delivered").await;
+    gateway.advance(Duration::from_hours(24 * 34));
+    let newer = gateway.text(TO, "a month later").await;
+    gateway.wait_for_end(&newer, "delivered").await;
+    gateway.message(&id).await;
+    gateway.advance(Duration::from_hours(48));
+    gateway
+        .until("the old day is gone", async || {
+            let answer = gateway.client.get(SHOP, &format!("/v1/messages/{id}")).await;
+            (answer.status == 404).then_some(())
+        })
+        .await;
+    gateway.message(&newer).await;
 }

@@ -89,6 +89,10 @@ pub async fn create(
         Ok(Accepted::Stored(_)) => Ok(accepted(message.accepted().into(), false)),
         Ok(Accepted::Replayed(id)) => replayed(&state, &identity, id).await,
         Err(NotAccepted::KeyReused) => Err(ApiError::IdempotencyKeyReused),
+        Err(NotAccepted::KeyInProgress) => Err(ApiError::Conflict {
+            code: ProblemCode::IdempotencyKeyInProgress,
+            detail: "Repeat the request in a moment: it answers with what the other one made.".into(),
+        }),
         Err(NotAccepted::Full) => {
             Err(ApiError::Unavailable { retry_after: SOON, detail: "Too many requests are waiting." })
         }

@@ -106,7 +106,7 @@ pub fn entries(record: &MessageRecord, decisions: &[KeptDecision], reports: &[Ke
     let message = &record.message;
     let mut drafts = vec![draft(message.id.0, "created", message.created_at, Fact::Created, (0, 0))];
     for attempt in &record.attempts {
-        drafts.extend(of_attempt(attempt));
+        drafts.extend(of_attempt(attempt, told_unclear(decisions, attempt.number)));
     }
     drafts.extend(decisions.iter().map(of_decision));
     drafts.extend(reports.iter().map(of_report));
@@ -155,7 +155,12 @@ fn made_id(at: Timestamp, source: Uuid) -> Uuid {
     Uuid::from_u128(first_uuid_at(at).as_u128() | (7 << 76) | (2 << 62) | low)
 }
 
-fn of_attempt(attempt: &Attempt) -> Vec<Draft> {
+/// Was it told apart that the outcome of an attempt was unclear?
+fn told_unclear(decisions: &[KeptDecision], attempt: u16) -> bool {
+    decisions.iter().any(|kept| kept.kind == DecisionKind::AttemptUnknown && kept.attempt == Some(attempt))
+}
+
+fn of_attempt(attempt: &Attempt, told_unclear: bool) -> Vec<Draft> {
     let number = attempt.number;
     let place = |mut draft: Draft| {
         draft.entry.attempt = Some(number.into());
@@ -164,7 +169,7 @@ fn of_attempt(attempt: &Attempt) -> Vec<Draft> {
     };
     let started = Fact::Attempt(number, AttemptStatus::Sending);
     let mut drafts = vec![place(draft(attempt.id.0, "attempt.started", attempt.started_at, started, (number, 0)))];
-    if let Some(at) = attempt.answered_at {
+    if let Some(at) = attempt.answered_at.filter(|_| !told_unclear) {
         let (kind, status) = answer_of(attempt);
         let mut answered =
             place(draft(made_id(at, attempt.id.0), kind, at, Fact::Attempt(number, status), (number, 1)));
@@ -196,15 +201,18 @@ fn answer_of(attempt: &Attempt) -> (&'static str, AttemptStatus) {
 
 fn of_decision(decision: &KeptDecision) -> Draft {
     let fact = match decision.kind {
+        DecisionKind::AttemptUnknown => Fact::Attempt(decision.attempt.unwrap_or(0), AttemptStatus::Unknown),
         DecisionKind::RetryScheduled | DecisionKind::Failover | DecisionKind::Resend => Fact::Waiting,
         DecisionKind::Expired => Fact::Ended(MessageStatus::Expired),
         DecisionKind::Canceled => Fact::Ended(MessageStatus::Canceled),
         DecisionKind::StepPassedOver | DecisionKind::Settled => Fact::Other,
     };
-    let rank = (decision.attempt.unwrap_or(u16::MAX), 3);
+    let place = if decision.kind == DecisionKind::AttemptUnknown { 1 } else { 3 };
+    let rank = (decision.attempt.unwrap_or(u16::MAX), place);
     let mut draft = draft(decision.id, decision.kind.as_str(), time_of(decision.id), fact, rank);
     draft.entry.attempt = decision.attempt.map(u32::from);
     draft.entry.provider.clone_from(&decision.provider);
+    draft.entry.provider_code.clone_from(&decision.provider_code);
     draft.entry.detail = Some(decision.detail.clone());
     draft
 }

@@ -121,6 +121,7 @@ impl Life {
             NeutralStatus::Unknown | NeutralStatus::Delivered | NeutralStatus::Undelivered | NeutralStatus::Expired => {
                 let cause = Cause::of(&answer.verdict, answer.provider_code.as_deref());
                 self.attempts[index].becomes_unclear(reported, cause, evidence, now);
+                self.tell_unclear(index);
             }
         }
         self.settle_status(now, EndedBy::Attempts);
@@ -214,10 +215,12 @@ impl Life {
 
     /// The lease ran out while the call was being made: it may have been made. The attempt is `unknown` until evidence comes.
     pub fn lease_ran_out(&mut self, cause: &Cause, evidence: impl Fn(&Attempt) -> EvidenceRule, now: Timestamp) {
-        for attempt in &mut self.attempts {
+        for index in 0..self.attempts.len() {
+            let attempt = &mut self.attempts[index];
             if attempt.status == AttemptStatus::Sending {
                 let rule = evidence(attempt);
                 attempt.becomes_unclear(attempt.is_reported(), Some(cause.clone()), rule, now);
+                self.tell_unclear(index);
             }
         }
         self.settle_status(now, EndedBy::Attempts);

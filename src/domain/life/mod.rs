@@ -169,6 +169,8 @@ pub struct Decision {
     pub attempt: Option<u16>,
     /// The provider that it is about.
     pub provider: Option<String>,
+    /// The provider's code, verbatim.
+    pub provider_code: Option<String>,
     /// A sentence for people.
     pub detail: String,
 }
@@ -176,6 +178,8 @@ pub struct Decision {
 /// The timeline's words for what was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DecisionKind {
+    /// Nobody knows whether the provider took it. Evidence may settle the attempt later, so it is told here.
+    AttemptUnknown,
     /// The same provider will be tried again.
     RetryScheduled,
     /// The next provider will be tried.
@@ -193,6 +197,7 @@ pub enum DecisionKind {
 }
 
 super::content::text_enum!(DecisionKind {
+    AttemptUnknown = "attempt.unknown",
     RetryScheduled = "retry.scheduled",
     Failover = "failover",
     StepPassedOver = "step.passed_over",
@@ -229,6 +234,20 @@ impl Life {
     }
 
     fn decide(&mut self, kind: DecisionKind, attempt: Option<u16>, provider: Option<String>, detail: String) {
-        self.decisions.push(Decision { kind, attempt, provider, detail });
+        self.decisions.push(Decision { kind, attempt, provider, provider_code: None, detail });
+    }
+
+    /// Tells that an attempt became unclear, as long as the reason is still known.
+    fn tell_unclear(&mut self, index: usize) {
+        let attempt = &self.attempts[index];
+        let Some(cause) = attempt.error.clone() else { return };
+        let (number, provider) = (attempt.number, attempt.provider.clone());
+        self.decisions.push(Decision {
+            kind: DecisionKind::AttemptUnknown,
+            attempt: Some(number),
+            provider: Some(provider),
+            provider_code: cause.provider_code,
+            detail: cause.code.message().to_owned(),
+        });
     }
 }

@@ -70,7 +70,7 @@ fn attempt(number: u16, started: i64, answered: i64, status: AttemptStatus) -> A
 }
 
 fn decision(second: i64, kind: DecisionKind, attempt: Option<u16>) -> KeptDecision {
-    KeptDecision { id: id_at(second), kind, attempt, provider: None, detail: "why".into() }
+    KeptDecision { id: id_at(second), kind, attempt, provider: None, provider_code: None, detail: "why".into() }
 }
 
 fn report(second: i64, attempt: u16, status: NeutralStatus, applied: bool) -> KeptReport {

@@ -132,7 +132,7 @@ async fn two_processes_killed_at_random_lose_nothing_and_double_nothing() {
     let site = site().await;
     let mut processes = [site.start().await, site.start_beside().await];
     let load = Load::start(&processes.each_ref());
-    for round in 0..8 {
+    for round in 0..6 {
         let moment = Duration::from_millis(rand::rng().random_range(50..350));
         tokio::time::sleep(moment).await;
         let process = &mut processes[round % 2];

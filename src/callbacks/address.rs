@@ -31,9 +31,9 @@ mod tests {
 
     fn client_of(peer: &str, forwarded: &[&str]) -> Option<String> {
         let mut headers = HeaderMap::new();
-        forwarded.iter().for_each(|value| {
+        for value in forwarded {
             headers.append("x-forwarded-for", value.parse().unwrap());
-        });
+        }
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         client(Some(peer.parse().unwrap()), &headers, &trusted).map(|address| address.to_string())
     }

@@ -280,8 +280,12 @@ async fn apply(
     let (mut reports, mut arrived) = sort(live, arrivals, now);
     find_attempts(&mut *connection, live, &mut reports, now).await?;
     decide_doubtful(live, &mut reports, &mut arrived);
+    let polled: Vec<bool> = reports.iter().map(|sorted| sorted.polled).collect();
     let mut kept: Vec<StoredReport> = reports.into_iter().map(|sorted| sorted.report).collect();
     let next = absorb_all(&mut *connection, &mut kept, now).await?;
+    // What a carrier says by itself is kept whatever it is; the same answer to each of our questions tells nothing.
+    let mut polled = polled.into_iter();
+    kept.retain(|report| polled.next() != Some(true) || report.outcome != Outcome::Ignored);
     reports::insert(&mut *connection, &kept).await?;
     for inbound in arrived {
         inbound::insert(&mut *connection, &inbound).await?;
@@ -293,6 +297,8 @@ async fn apply(
 struct Sorted {
     report: StoredReport,
     or_inbound: Option<InboundRecord>,
+    /// It answers a question of ours.
+    polled: bool,
 }
 
 fn sort(live: &Live, arrivals: &[Arrival], now: Timestamp) -> (Vec<Sorted>, Vec<InboundRecord>) {
@@ -301,12 +307,17 @@ fn sort(live: &Live, arrivals: &[Arrival], now: Timestamp) -> (Vec<Sorted>, Vec<
         for event in &arrival.events {
             match event {
                 CallbackEvent::Report(report) => {
-                    reports.push(Sorted { report: stored(arrival, report, now), or_inbound: None });
+                    reports.push(Sorted {
+                        report: stored(arrival, report, now),
+                        or_inbound: None,
+                        polled: arrival.asked.is_some(),
+                    });
                 }
                 CallbackEvent::Inbound(inbound) => arrived.push(received(live, arrival, inbound, now)),
                 CallbackEvent::ReportOrInbound(report, inbound) => reports.push(Sorted {
                     report: stored(arrival, report, now),
                     or_inbound: Some(received(live, arrival, inbound, now)),
+                    polled: false,
                 }),
                 CallbackEvent::Unreadable { problem } => {
                     tracing::warn!(
@@ -440,7 +451,7 @@ fn decide_doubtful(live: &Live, reports: &mut Vec<Sorted>, arrived: &mut Vec<Inb
         });
         match sorted.or_inbound {
             Some(message) if inbound => arrived.push(message),
-            _ => sure.push(Sorted { report: sorted.report, or_inbound: None }),
+            _ => sure.push(Sorted { or_inbound: None, ..sorted }),
         }
     }
     *reports = sure;
@@ -491,7 +502,8 @@ pub(super) async fn rematch(engine: &Engine) -> Result<usize, StoreError> {
     let (count, next) = Db::unit(&engine.db().work, move |connection| {
         Box::pin(async move {
             let due = reports::lock_due(&mut *connection, now).await?;
-            let mut sorted: Vec<Sorted> = due.into_iter().map(|report| Sorted { report, or_inbound: None }).collect();
+            let mut sorted: Vec<Sorted> =
+                due.into_iter().map(|report| Sorted { report, or_inbound: None, polled: false }).collect();
             find_attempts(&mut *connection, &live, &mut sorted, now).await?;
             let mut reports: Vec<StoredReport> = sorted.into_iter().map(|sorted| sorted.report).collect();
             let next = absorb_all(&mut *connection, &mut reports, now).await?;

@@ -201,7 +201,7 @@ impl Template {
             None => Some(missing(&param.name)),
         });
         let unknown = values.keys().filter(|name| self.params.iter().all(|param| param.name != **name)).map(|name| {
-            let detail = "the template takes no such value".to_owned();
+            let detail = "is none that the template takes".to_owned();
             ParamProblem { param: name.clone(), code: "unknown_field", detail }
         });
         declared.chain(unknown).collect()
@@ -251,7 +251,11 @@ pub fn digits_to_read<'a>(text: Option<&'a str>, bound: Option<&'a BoundTemplate
 }
 
 fn missing(name: &str) -> ParamProblem {
-    ParamProblem { param: name.to_owned(), code: "required", detail: "the template needs this value".to_owned() }
+    ParamProblem {
+        param: name.to_owned(),
+        code: "required",
+        detail: "is missing, and the template needs it".to_owned(),
+    }
 }
 
 fn found(key: &str, problem: String) -> TemplateProblem {

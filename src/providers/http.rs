@@ -4,13 +4,19 @@
 //! unknown. It never repeats a request, follows no redirect and uses no proxy, so that one call of a driver is one request on
 //! the wire. What a body says is the driver's to read.
 
-use std::{fmt, sync::Once, time::Duration};
+use std::{
+    fmt,
+    sync::{LazyLock, Once},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{
     Client, Method, RequestBuilder, Response,
     header::{DATE, HeaderMap, RETRY_AFTER},
 };
+use rustls::ClientConfig;
+use rustls_platform_verifier::ConfigVerifierExt as _;
 
 use super::{
     SettingsProblem,
@@ -81,27 +87,39 @@ pub fn install_crypto() {
     });
 }
 
+/// How all clients of the process speak TLS. Reading and parsing the system's root certificates takes far longer than making a
+/// client, so that is done once; a change of them is seen after a restart. None: there are none.
+pub fn tls() -> Option<ClientConfig> {
+    static TLS: LazyLock<Option<ClientConfig>> = LazyLock::new(|| {
+        install_crypto();
+        let made = ClientConfig::with_platform_verifier();
+        made.inspect_err(|error| {
+            tracing::warn!(%error, "no root certificates were found: nothing can be reached over https");
+        })
+        .ok()
+    });
+    TLS.clone()
+}
+
 impl Http {
     /// A client whose calls may take so long, from the first byte of the connection to the last of the answer.
     pub fn new(timeout: Duration) -> Result<Self, reqwest::Error> {
-        install_crypto();
         // Connecting must give up before the whole call does: only then is it known that nothing was written.
         let connect = LONGEST_CONNECT.min(timeout / 2);
-        let builder = || {
-            Client::builder()
-                .timeout(timeout)
-                .connect_timeout(connect)
-                .pool_idle_timeout(POOL_IDLE)
-                .retry(reqwest::retry::never())
-                .redirect(reqwest::redirect::Policy::none())
-                .http1_only()
-                .no_proxy()
+        let builder = Client::builder()
+            .timeout(timeout)
+            .connect_timeout(connect)
+            .pool_idle_timeout(POOL_IDLE)
+            .retry(reqwest::retry::never())
+            .redirect(reqwest::redirect::Policy::none())
+            .http1_only()
+            .no_proxy();
+        let client = match tls() {
+            Some(tls) => builder.tls_backend_preconfigured(tls),
+            // Plain http still works.
+            None => builder.tls_certs_only([]),
         };
-        let client = builder().build().or_else(|error| {
-            // The only other thing that building needs is the system's root certificates; without any, plain http still works.
-            tracing::warn!(%error, "no root certificates were found: providers on https cannot be reached");
-            builder().tls_certs_only([]).build()
-        })?;
+        let client = client.build()?;
         Ok(Self { client })
     }
 

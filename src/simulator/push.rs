@@ -30,7 +30,7 @@ use super::{
     options::Keep,
     world::World,
 };
-use crate::domain::Timestamp;
+use crate::{domain::Timestamp, providers::http::tls};
 
 /// So many calls to the gateway at once.
 const MAX_CONCURRENT: usize = 64;
@@ -160,14 +160,18 @@ impl Ord for Due {
 
 impl Pusher {
     pub fn new(keep: Keep) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
             .pool_max_idle_per_host(MAX_CONCURRENT)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
-            .tcp_nodelay(true)
-            .build()?;
+            .tcp_nodelay(true);
+        let client = match tls() {
+            Some(tls) => builder.tls_backend_preconfigured(tls),
+            None => builder.tls_certs_only([]),
+        }
+        .build()?;
         Ok(Self {
             keep,
             client,

@@ -176,7 +176,7 @@ pub async fn lock_due(
                   m.provider_code, m.possible_duplicate, true as "queued!", q.attempts as "attempts?", q.step as "step?",
                   q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?"
            from queue q join messages m on m.id = q.message_id
-           where q.provider = $1 and q.send_due <= $2 and q.lease is null and q.expires_at > $2
+           where q.provider = $1 and q.send_due <= $2 and q.lease is null and not q.scheduled and q.expires_at > $2
            order by q.class, q.send_due
            limit $3
            for update of q, m skip locked"#,
@@ -307,20 +307,19 @@ async fn save_queue(
     lease: Option<Lease>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let gone: Vec<Uuid> = messages
-        .iter()
-        .filter(|locked| locked.queued && locked.life.is_final())
-        .map(|locked| locked.life.id.0)
-        .collect();
+    let sending = |life: &Life| life.attempts.iter().any(|attempt| attempt.status == AttemptStatus::Sending);
+    // A message may have ended by one attempt while another is being made: that one still needs its lease.
+    let over = |locked: &Locked| locked.life.is_final() && !sending(&locked.life);
+    let gone: Vec<Uuid> =
+        messages.iter().filter(|locked| locked.queued && over(locked)).map(|locked| locked.life.id.0).collect();
     if !gone.is_empty() {
         sqlx::query!("delete from queue where message_id = any($1)", &gone).execute(&mut *connection).await?;
     }
-    let open: Vec<&Locked> = messages.iter().copied().filter(|locked| !locked.life.is_final()).collect();
+    let open: Vec<&Locked> = messages.iter().copied().filter(|locked| !over(locked)).collect();
     if open.is_empty() {
         return Ok(());
     }
     let lives = || open.iter().map(|locked| &locked.life);
-    let sending = |life: &Life| life.attempts.iter().any(|attempt| attempt.status == AttemptStatus::Sending);
     let step_of =
         |life: &Life| life.send.map_or_else(|| life.attempts.last().map_or(0, |last| last.step), |send| send.step);
     let ids: Vec<Uuid> = lives().map(|life| life.id.0).collect();

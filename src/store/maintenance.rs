@@ -30,14 +30,15 @@ pub async fn ensure_partitions(connection: &mut PgConnection, now: Timestamp) ->
 
 /// Messages whose lease ran out: a call may have been made, and nobody wrote down what came of it.
 pub async fn lease_ran_out(connection: &mut PgConnection, limit: i64) -> Result<Vec<MessageId>, StoreError> {
-    ids(sqlx::query_scalar!(
+    let rows = sqlx::query_scalar!(
         "select q.message_id from queue q join messages m on m.id = q.message_id
          where q.lease is not null and q.lease_until < now()
          order by q.lease_until limit $1 for update of q, m skip locked",
         limit,
     )
     .fetch_all(connection)
-    .await?)
+    .await?;
+    Ok(ids(rows))
 }
 
 /// Messages that wait for a provider and are no longer valid.
@@ -46,7 +47,7 @@ pub async fn validity_over(
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<MessageId>, StoreError> {
-    ids(sqlx::query_scalar!(
+    let rows = sqlx::query_scalar!(
         "select q.message_id from queue q join messages m on m.id = q.message_id
          where q.send_due is not null and q.lease is null and q.expires_at <= $2
          order by q.expires_at limit $1 for update of q, m skip locked",
@@ -54,7 +55,8 @@ pub async fn validity_over(
         now,
     )
     .fetch_all(connection)
-    .await?)
+    .await?;
+    Ok(ids(rows))
 }
 
 /// Messages whose timer is due: a window that closes, a poll, a step that waited.
@@ -63,7 +65,7 @@ pub async fn timer_due(
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<MessageId>, StoreError> {
-    ids(sqlx::query_scalar!(
+    let rows = sqlx::query_scalar!(
         "select q.message_id from queue q join messages m on m.id = q.message_id
          where q.timer_due <= $2
          order by q.timer_due limit $1 for update of q, m skip locked",
@@ -71,7 +73,8 @@ pub async fn timer_due(
         now,
     )
     .fetch_all(connection)
-    .await?)
+    .await?;
+    Ok(ids(rows))
 }
 
 /// Messages that wait for a provider that is not there, and have somewhere else to go.
@@ -81,7 +84,7 @@ pub async fn stranded(
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<MessageId>, StoreError> {
-    ids(sqlx::query_scalar!(
+    let rows = sqlx::query_scalar!(
         "select q.message_id from queue q join messages m on m.id = q.message_id
          where q.provider = $3 and q.send_due <= $2 and q.lease is null and q.has_next and q.expires_at > $2
          order by q.class, q.send_due limit $1 for update of q, m skip locked",
@@ -90,7 +93,8 @@ pub async fn stranded(
         provider,
     )
     .fetch_all(connection)
-    .await?)
+    .await?;
+    Ok(ids(rows))
 }
 
 /// Messages that wait for a provider that is no longer configured, and have somewhere else to go.
@@ -100,7 +104,7 @@ pub async fn orphaned(
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<MessageId>, StoreError> {
-    ids(sqlx::query_scalar!(
+    let rows = sqlx::query_scalar!(
         "select q.message_id from queue q join messages m on m.id = q.message_id
          where not (q.provider = any($3)) and q.send_due <= $2 and q.lease is null and q.has_next and q.expires_at > $2
          order by q.send_due limit $1 for update of q, m skip locked",
@@ -109,7 +113,8 @@ pub async fn orphaned(
         configured,
     )
     .fetch_all(connection)
-    .await?)
+    .await?;
+    Ok(ids(rows))
 }
 
 /// Scheduled messages that are due are `queued` from now on.
@@ -130,6 +135,6 @@ pub async fn release_scheduled(connection: &mut PgConnection, now: Timestamp) ->
     Ok(done.rows_affected())
 }
 
-fn ids(rows: Vec<Uuid>) -> Result<Vec<MessageId>, StoreError> {
-    Ok(rows.into_iter().map(MessageId).collect())
+fn ids(rows: Vec<Uuid>) -> Vec<MessageId> {
+    rows.into_iter().map(MessageId).collect()
 }

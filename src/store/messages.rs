@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{StoreError, life::class, small};
-use crate::domain::{Timestamp, message::NewMessage};
+use crate::domain::{Timestamp, message::NewMessage, segments::Encoding};
 
 /// A message as it is stored: the content of a sensitive one is already sealed.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ async fn insert_rows(connection: &mut PgConnection, inserts: &[&Insert]) -> Resu
     let params: Vec<Option<String>> =
         readable().map(|content| Some(json(&content?.template.as_ref()?.params))).collect();
     let sealed: Vec<Option<&[u8]>> = inserts.iter().map(|insert| insert.sealed.as_deref()).collect();
-    let encodings: Vec<Option<&str>> = each().map(|m| m.encoding.map(|encoding| encoding.as_str())).collect();
+    let encodings: Vec<Option<&str>> = each().map(|m| m.encoding.map(Encoding::as_str)).collect();
     let segments: Vec<Option<i16>> = each().map(|m| m.segments.map(small)).collect();
     let plans: Vec<String> = each().map(|m| serde_json::to_string(&m.plan).unwrap_or_default()).collect();
     let references: Vec<Option<&str>> = each().map(|m| m.app_data.client_reference.as_deref()).collect();

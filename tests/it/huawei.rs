@@ -372,9 +372,9 @@ async fn a_forged_address_finds_nothing_and_one_of_another_call_names_only_its_o
     let other = gateway.send(parcel("+85260970004", "North gate")).await;
     gateway.wait_for_status(&other, "sent").await;
     let taken = gateway.simulator.accepted();
-    let address = taken[0].status_callback.clone().unwrap();
-    let token = address.rsplit('/').next().unwrap();
-    let (reference, mac) = token.split_once('.').unwrap();
+    let callback = taken[0].status_callback.clone().unwrap();
+    let last_part = callback.rsplit('/').next().unwrap();
+    let (reference, mac) = last_part.split_once('.').unwrap();
     let other_reference = taken[1].reference.clone().unwrap();
     let flipped = format!("{}{}", if mac.starts_with('0') { '1' } else { '0' }, &mac[1..]);
     let body = form(&[("smsMsgId", &native), ("status", "DELIVRD"), ("extend", reference), ("to", "+85260970004")]);
@@ -385,13 +385,13 @@ async fn a_forged_address_finds_nothing_and_one_of_another_call_names_only_its_o
         reference.to_owned(),
         format!("{reference}.{}", &mac[..30]),
     ];
-    for token in forged {
-        assert_eq!(gateway.push("hw", &token, &[], body.clone()).await.status, 404, "{token}");
+    for forged_part in forged {
+        assert_eq!(gateway.push("hw", &forged_part, &[], body.clone()).await.status, 404, "{forged_part}");
     }
     let of_other = form(&[("smsMsgId", &native), ("status", "DELIVRD"), ("extend", &other_reference), ("to", TO)]);
-    gateway.push("hw", token, &[], of_other).await;
+    gateway.push("hw", last_part, &[], of_other).await;
     assert_eq!(string(&gateway.message(&id).await["status"]), "sent");
-    assert_eq!(gateway.push("hw", token, &[], body).await.status, 200);
+    assert_eq!(gateway.push("hw", last_part, &[], body).await.status, 200);
     assert_eq!(string(&gateway.message(&id).await["status"]), "delivered");
     assert_eq!(string(&gateway.message(&other).await["status"]), "sent");
 }
@@ -403,7 +403,7 @@ fn mainland() -> Setup {
     Setup::new(&format!("{config}\n[apps.shop]\ninbound_numbers = [\"csms100000001\"]"))
         .simulator(|options| options.huawei.region = Region::Cn)
         .pushes(|settings, base| {
-            settings.huawei_uplink_url = Some(format!("{base}/callbacks/hw/hw-token").parse().unwrap());
+            settings.huawei_uplink_url = Some(format!("{base}/callbacks/hw/hw-last_part").parse().unwrap());
         })
 }
 

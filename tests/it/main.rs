@@ -5,6 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say where")]
+
+mod api;
+mod callbacks;
 mod crash;
 mod crash_under_load;
 mod documents;
@@ -14,6 +18,7 @@ mod huawei;
 mod nxcloud;
 mod operations;
 mod races;
+mod private;
 mod routing;
 mod sandbox;
 mod support;

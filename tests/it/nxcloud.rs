@@ -134,7 +134,7 @@ async fn no_answer_in_time_leaves_it_unknown_and_it_is_never_sent_again() {
     let id = gateway.text(TO, "hello").await;
     let message = gateway.wait_for_status(&id, "unknown").await;
     assert_eq!((message["final"].as_bool(), error(&message).0), (Some(false), "submission_unconfirmed"));
-    gateway.advance(Duration::from_secs(3600));
+    gateway.advance(Duration::from_hours(1));
     // Another message passes the same line after it: had the first been due again, it would have gone out before.
     let other = gateway.text(TO, "other").await;
     gateway.wait_for_end(&other, "delivered").await;

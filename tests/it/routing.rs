@@ -196,7 +196,7 @@ async fn a_report_in_time_spares_the_call() {
     let gateway = start(SMS_THEN_CALL).await;
     let id = gateway.text(TO, "123456").await;
     gateway.wait_for_end(&id, "delivered").await;
-    gateway.advance(Duration::from_secs(60));
+    gateway.advance(Duration::from_mins(1));
     let other = gateway.text("+84361234568", "654321").await;
     gateway.wait_for_end(&other, "delivered").await;
     assert_eq!(calls(&gateway, Protocol::Voice), 0);
@@ -233,7 +233,7 @@ async fn after_seconds_does_not_count_where_failover_is_never() {
     next(&gateway, 1, Behaviour::reports(Vec::new()));
     let id = gateway.text(TO, "123456").await;
     gateway.wait_for_status(&id, "sent").await;
-    gateway.advance(Duration::from_secs(60));
+    gateway.advance(Duration::from_mins(1));
     let other = gateway.text("+84361234568", "654321").await;
     gateway.wait_for_end(&other, "delivered").await;
     assert_eq!(attempts(&gateway.message(&id).await), ["first sent"]);

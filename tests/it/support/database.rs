@@ -30,8 +30,16 @@ impl TestDatabase {
     /// A new database with all tables and no rows.
     pub async fn create() -> Self {
         static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+        Self::copy_of(TEMPLATE.get_or_init(template).await).await
+    }
+
+    /// A new database without tables.
+    pub async fn empty() -> Self {
+        Self::copy_of("template0").await
+    }
+
+    async fn copy_of(template: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let template = TEMPLATE.get_or_init(template).await;
         let name = format!("it_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut server = connect(&server_url()).await;
         run(&mut server, &format!("create database {name} template {template} strategy file_copy")).await;

@@ -40,12 +40,15 @@ pub const AUDIT: &str = "sgw_live_audit";
 const PATIENCE: Duration = Duration::from_secs(10);
 const PACE: Duration = Duration::from_millis(20);
 
+/// A change of the simulator's settings that needs the gateway's address.
+type Told = Box<dyn FnOnce(&mut Settings, &str) + Send>;
+
 /// What a gateway is started with.
 pub struct Setup {
     config: String,
     options: SimulatorOptions,
     /// What the simulator is told once the gateway's address is known.
-    addresses: Vec<Box<dyn FnOnce(&mut Settings, &str) + Send>>,
+    addresses: Vec<Told>,
 }
 
 /// A running gateway.
@@ -57,7 +60,7 @@ pub struct TestGateway {
     pub database: TestDatabase,
     /// The configuration of a second process on the same database.
     config: toml::Table,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Setup {
@@ -92,7 +95,7 @@ impl Setup {
         let base = format!("http://{}", gateway.address());
         simulator.change(|settings| addresses.into_iter().for_each(|change| change(settings, &base)));
         let client = Client::new(base);
-        TestGateway { client, simulator, clock, gateway, database, config: table, _folder: folder }
+        TestGateway { client, simulator, clock, gateway, database, config: table, folder }
     }
 }
 
@@ -233,9 +236,7 @@ impl TestGateway {
             if fits(&message) {
                 return message;
             }
-            if Instant::now() > until {
-                panic!("the message stays {message}\nafter{}", self.told(id).await);
-            }
+            assert!(Instant::now() < until, "the message stays {message}\nafter{}", self.told(id).await);
             tokio::time::sleep(PACE).await;
         }
     }
@@ -287,12 +288,12 @@ impl TestGateway {
 
     /// Stops the gateway in an orderly way and starts it again on the same database, with something laid over its configuration.
     pub async fn restart(self, change: &str) -> Self {
-        let Self { simulator, clock, gateway, database, mut config, _folder, client: _ } = self;
+        let Self { simulator, clock, gateway, database, mut config, folder, client: _ } = self;
         gateway.stop().await;
         lay_over(&mut config, change.replace("SIMULATOR", &simulator.base_url()).parse().unwrap());
-        let gateway = launch(load(&config, &_folder), &clock).await;
+        let gateway = launch(load(&config, &folder), &clock).await;
         let client = Client::new(format!("http://{}", gateway.address()));
-        Self { client, simulator, clock, gateway, database, config, _folder }
+        Self { client, simulator, clock, gateway, database, config, folder }
     }
 }
 

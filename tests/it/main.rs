@@ -3,8 +3,6 @@
 //! Each test has a gateway in this process, a database of its own and a simulator that plays the carriers (`support`). They need
 //! the server that `DATABASE_URL` names; `./dev test` starts one.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say where")]
 
 mod api;
@@ -17,8 +15,8 @@ mod floors;
 mod huawei;
 mod nxcloud;
 mod operations;
-mod races;
 mod private;
+mod races;
 mod routing;
 mod sandbox;
 mod support;

@@ -109,11 +109,11 @@ fn text_of(to: &str) -> String {
 /// Everything that was acknowledged is there, and nothing else; each went out at most once and has ended. Those that never
 /// went out are unclear, and only where that is possible.
 async fn all_is_well(site: &Site, process: &Process, acknowledged: &HashMap<String, String>, may_be_unclear: bool) {
-    assert_eq!(site.simulator.doubles(), []);
     let stored = site.database.count("select from messages").await;
     assert_eq!(usize::try_from(stored).unwrap(), acknowledged.len());
-    let taken: HashSet<String> = site.simulator.accepted().iter().map(|accepted| accepted.to.clone()).collect();
     site.until_rows("select from queue where send_due is not null or lease is not null", 0).await;
+    let taken: HashSet<String> = site.simulator.accepted().iter().map(|accepted| accepted.to.clone()).collect();
+    assert_eq!(site.simulator.doubles(), []);
     report_everything(site, process).await;
     for (to, id) in acknowledged {
         if taken.contains(to.trim_start_matches('+')) {

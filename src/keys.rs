@@ -11,10 +11,8 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use crate::{
     config::{App, KeyHash, Role},
-    private_file,
+    private_file::{self, Origin},
 };
-
-pub use crate::private_file::Origin;
 
 const LIVE: &str = "sgw_live_";
 const TEST: &str = "sgw_test_";

@@ -10,8 +10,7 @@ use sms_gateway::{
     cli::{Cli, Command, PrintedKey, ProcessRole, Serve},
     clock::Clock,
     config::{self, Config, ConfigErrors},
-    keys::{self, Origin},
-    telemetry,
+    keys, telemetry,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -102,15 +101,7 @@ async fn serve(path: Option<&Path>, options: &Serve) -> anyhow::Result<()> {
     let gateway = Gateway::start(start).await?;
     tracing::info!(address = %gateway.address(), callback_address = ?gateway.callback_address(), "the gateway serves");
     if let Some(keys) = gateway.first_keys() {
-        match keys.origin {
-            Origin::Made => {
-                let (demo, operator) = (keys.demo.expose_secret(), keys.operator.expose_secret());
-                print(&format!("demo = \"{demo}\"\noperator = \"{operator}\""));
-            }
-            Origin::Found => {
-                tracing::info!("the keys of the apps demo and operator are in keys.toml of the data directory")
-            }
-        }
+        print(&format!("demo = \"{}\"\noperator = \"{}\"", keys.demo.expose_secret(), keys.operator.expose_secret()));
     }
     let died = tokio::select! {
         _ = terminate.recv() => None,

@@ -8,7 +8,10 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use sms_gateway::store::{Db, MIGRATOR};
+use sms_gateway::{
+    clock::Clock,
+    store::{Db, MIGRATOR, maintenance},
+};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::sync::OnceCell;
 use url::Url;
@@ -105,6 +108,9 @@ async fn template() -> String {
         run(&mut server, &format!("create database {unfinished}")).await;
         let db = Db::open(PgConnectOptions::from_str(url_of(&unfinished).as_str()).unwrap(), 8);
         db.migrate().await.unwrap();
+        // Made here, not by every gateway that starts on a copy.
+        let now = Clock::system().now();
+        Db::unit(&db.work, move |connection| Box::pin(maintenance::ensure_partitions(connection, now))).await.unwrap();
         db.close().await;
         run(&mut server, &format!("alter database {unfinished} rename to {name}")).await;
     }

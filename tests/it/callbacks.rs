@@ -132,3 +132,19 @@ async fn a_listener_of_its_own_serves_callbacks_and_health_and_nothing_else() {
     assert_eq!((pushed.status, pushed.text.as_str()), (200, "success"));
     gateway.wait_for_end(&id, "delivered").await;
 }
+
+#[tokio::test]
+async fn the_address_of_one_call_is_for_its_own_provider_and_for_reports_only() {
+    let gateway = TestGateway::start(&format!("{HUAWEI}{}", NXCLOUD.split("[routes").next().unwrap())).await;
+    let template = json!({ "name": "parcel", "params": { "place": "Main gate" } });
+    let id = gateway.send(json!({ "to": "+85260000001", "template": template })).await;
+    gateway.wait_for_end(&id, "delivered").await;
+    let address = gateway.simulator.accepted()[0].status_callback.clone().unwrap();
+    let of_call = address.rsplit('/').next().unwrap().to_owned();
+    let elsewhere = gateway.push("nx", &of_call, &[], nx_receipt("any", "+8618637616887", "DELIVRD")).await;
+    assert_eq!(elsewhere.status, 404);
+    let uplink = form(&[("smsMsgId", "up-1"), ("from", "+85260000002"), ("to", "isms100000001"), ("body", "STOP")]);
+    assert_eq!(gateway.push("hw", &of_call, &[], uplink.clone()).await.status, 401);
+    assert_eq!(gateway.push("hw", "hw-token", &[], uplink).await.status, 200);
+    assert_eq!(gateway.database.count("select 1 from inbound_messages").await, 1);
+}

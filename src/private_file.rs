@@ -18,7 +18,7 @@ pub enum Origin {
     Made,
 }
 
-/// Reads a file, or makes it with mode 0600 (and its folder with 0700) if there is none.
+/// Reads a file, or makes it with mode 0600 (and its folder with 0711) if there is none.
 pub fn read_or_make(path: &Path, content: impl FnOnce() -> String) -> io::Result<(String, Origin)> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(path, content()),
@@ -31,7 +31,8 @@ fn make(path: &Path, content: String) -> io::Result<(String, Origin)> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
     };
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // Nobody else can list it, but the account of the private PostgreSQL can pass to what is its own.
+    DirBuilder::new().recursive(true).mode(0o711).create(folder)?;
     let draft = path.with_extension(format!("{}.new", std::process::id()));
     write(&draft, &content)?;
     // Unlike a rename, a link fails when the name is taken: nobody's secret is replaced.

@@ -128,7 +128,8 @@ impl Db {
         task.await.unwrap_or(Err(StoreError::CutOff))
     }
 
-    /// Runs a reading unit of work outside any transaction, in a task of its own.
+    /// Runs a reading unit of work, in a task of its own. All that it reads is of one moment, so that a message and its attempts,
+    /// which lie in two tables, never contradict each other.
     pub async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -136,8 +137,10 @@ impl Db {
     {
         let pool = self.api.clone();
         let task = tokio::spawn(async move {
-            let mut connection = pool.acquire().await?;
-            work(&mut connection).await
+            let mut transaction = pool.begin_with("begin isolation level repeatable read, read only").await?;
+            let done = work(&mut transaction).await?;
+            transaction.commit().await?;
+            Ok(done)
         });
         task.await.unwrap_or(Err(StoreError::CutOff))
     }

@@ -458,6 +458,25 @@ async fn pages_have_no_gaps_and_no_repeats_while_new_messages_come_in() {
 }
 
 #[tokio::test]
+async fn a_message_and_its_attempts_are_of_one_moment() {
+    let gateway = start().await;
+    for _ in 0..10 {
+        let id = gateway.text("+99900000001", "hello").await;
+        loop {
+            let message = gateway.message(&id).await;
+            let last = string(&message["attempts"][0]["status"]);
+            let expected = if last.is_empty() { "queued" } else { last };
+            assert_eq!(string(&message["status"]), expected, "{message}");
+            let story = gateway.story(&id).await;
+            assert!(!story.iter().any(|entry| entry.starts_with("status.changed")), "{story:?}");
+            if message["final"] == true {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn machines_need_no_key() {
     let gateway = start().await;
     let health = gateway.client.get("", "/healthz").await;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -14,10 +14,14 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use reqwest::Method;
 use serde_json::{Value, json};
 use sms_gateway::config::KeyHash;
 
-use crate::support::{Client, TestDatabase, gateway::Folder, gateway::string};
+use crate::support::{
+    Client, TestDatabase,
+    gateway::{Folder, free_address, string},
+};
 
 /// A private PostgreSQL has to be made first, on a machine that may be busy.
 const START: Duration = Duration::from_secs(90);
@@ -42,45 +46,50 @@ fn output(command: &mut Command) -> (Option<i32>, String, String) {
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
+/// What a process writes, line by line, so that its pipe never fills.
+fn lines(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        BufReader::new(pipe).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    receiver
+}
+
 /// A gateway in a process of its own. It is killed when it is dropped.
 struct Process {
     child: Child,
     client: Client,
-    /// What it printed: the keys of the first start.
-    printed: Vec<String>,
+    /// What stands in `keys.toml`.
+    keys: String,
+    /// The lines that it printed.
+    printed: mpsc::Receiver<String>,
 }
 
 impl Process {
     /// Starts `serve` without a configuration, except for a port that no other test uses.
-    fn start(folder: &Path) -> Self {
-        let address = crate::support::gateway::free_address();
+    async fn start(folder: &Path) -> Self {
+        let address = free_address();
         let mut command = binary(folder);
         command.env("SMS_GATEWAY__SERVER__LISTEN", address.to_string());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let (lines, printed) = mpsc::channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
-        // Nobody reads the log, but it must not fill its pipe.
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let log = std::thread::spawn(move || stderr.lines().map_while(Result::ok).collect::<Vec<_>>());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let printed = lines(child.stdout.take().unwrap());
+        let log = lines(child.stderr.take().unwrap());
+        let client = Client::new(format!("http://{address}"));
         let until = Instant::now() + START;
-        let mut keys = Vec::new();
-        while keys.len() < 2 {
-            match printed.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) => keys.push(line),
-                Err(error) => {
-                    drop(child.kill());
-                    panic!("it did not start ({error}):\n{}", log.join().unwrap().join("\n"));
-                }
+        while client.request(Method::GET, "/healthz").send().await.is_err() {
+            if Instant::now() > until || child.try_wait().unwrap().is_some() {
+                drop(child.kill());
+                panic!("it did not start:\n{}", log.iter().collect::<Vec<_>>().join("\n"));
             }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Self { child, client: Client::new(format!("http://{address}")), printed: keys }
+        let keys = fs::read_to_string(folder.join("data/keys.toml")).unwrap();
+        Self { child, client, keys, printed }
     }
 
     /// The key of one of the two apps of the first start.
     fn key(&self, app: &str) -> &str {
-        let line = self.printed.iter().find_map(|line| line.strip_prefix(&format!("{app} = ")));
+        let line = self.keys.lines().find_map(|line| line.strip_prefix(&format!("{app} = ")));
         line.unwrap().trim_matches('"')
     }
 
@@ -128,12 +137,15 @@ impl Drop for Process {
 #[tokio::test]
 async fn without_any_configuration_it_serves_keeps_what_it_has_and_survives_being_killed() {
     let folder = folder();
-    let mut first = Process::start(&folder.0);
+    let mut first = Process::start(&folder.0).await;
     let keys = folder.0.join("data/keys.toml");
     assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(fs::read_to_string(&keys).unwrap().trim(), first.printed.join("\n"));
+    let printed = [(); 2].map(|()| first.printed.recv_timeout(Duration::from_secs(10)).unwrap());
+    assert_eq!(first.keys.trim(), printed.join("\n"));
     assert!(first.key("demo").starts_with("sgw_live_") && first.key("operator").starts_with("sgw_live_"));
     assert_eq!(fs::metadata(folder.0.join("data/secret.key")).unwrap().permissions().mode() & 0o777, 0o600);
+
+    assert!(folder.0.join("data/postgres").is_dir(), "the database lies where the gateway was started");
 
     let delivered = first.send("+99900000001").await;
     assert_eq!(string(&delivered["status"]), "delivered");
@@ -144,15 +156,15 @@ async fn without_any_configuration_it_serves_keeps_what_it_has_and_survives_bein
 
     first.signal(Signal::SIGKILL);
     assert_eq!(first.end(Duration::from_secs(10)), Err(9));
-    let mut second = Process::start(&folder.0);
-    assert_eq!(second.printed, first.printed, "the keys are those of the first start");
+    let mut second = Process::start(&folder.0).await;
+    assert_eq!(second.keys, first.keys, "the keys are those of the first start");
     let path = format!("/v1/messages/{}", string(&delivered["id"]));
     assert_eq!(second.client.get(second.key("demo"), &path).await.json, delivered);
     assert_eq!(string(&second.send("+99900000001").await["status"]), "delivered");
 
     second.signal(Signal::SIGTERM);
     assert_eq!(second.end(Duration::from_secs(20)), Ok(0));
-    let elsewhere = second.client.request(reqwest::Method::GET, "/healthz").send().await;
+    let elsewhere = second.client.request(Method::GET, "/healthz").send().await;
     assert!(elsewhere.is_err(), "nobody listens any more");
 }
 

@@ -81,8 +81,8 @@ async fn number_5_expires_in_the_network() {
 async fn number_6_is_throttled_once_and_then_delivered_by_the_same_provider() {
     let gateway = TestGateway::start(TWO_SANDBOXES).await;
     let id = gateway.text("+99900000006", "hello").await;
-    let message = gateway.wait_for(&id, |message| attempts(message) == ["sandbox failed"]).await;
-    assert_eq!(string(&message["status"]), "queued");
+    let message =
+        gateway.wait_for(&id, |message| !attempts(message).is_empty() && message["status"] != "sending").await;
     assert_eq!(string(&message["attempts"][0]["error"]["code"]), "provider_rate_limited");
     gateway.advance(Duration::from_secs(2));
     let message = gateway.wait_for_end(&id, "delivered").await;

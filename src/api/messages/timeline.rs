@@ -9,9 +9,17 @@ use std::collections::BTreeMap;
 use axum::{Json, extract::State};
 use uuid::Uuid;
 
-use super::{answer::TimelineEntry, read::find};
+use super::{answer::TimelineEntry, read::NO_MESSAGE};
 use crate::{
-    api::{auth::MayRead, error::ApiError, openapi::PartProblems, page::Page, path::Id, query::Query, state::ApiState},
+    api::{
+        auth::{MayRead, visible_app},
+        error::ApiError,
+        openapi::PartProblems,
+        page::Page,
+        path::Id,
+        query::Query,
+        state::ApiState,
+    },
     config::Role,
     domain::{
         Timestamp,
@@ -23,7 +31,10 @@ use crate::{
         verdict::NeutralStatus,
     },
     secrets::Secrets,
-    store::timeline::{self, KeptDecision, KeptReport},
+    store::{
+        history,
+        timeline::{self, KeptDecision, KeptReport},
+    },
 };
 
 /// Read a message's timeline, oldest first
@@ -47,14 +58,15 @@ pub async fn events(
 ) -> Result<Json<Page<TimelineEntry>>, ApiError> {
     let (after, limit) = (query.cursor::<EventId>(), query.limit());
     query.finish()?;
-    let record = find(&state, &identity, id).await?;
+    let app = visible_app(&identity).map(str::to_owned);
     let facts = state.engine.db().read(move |connection| {
         Box::pin(async move {
+            let Some(record) = history::find(&mut *connection, app.as_deref(), id).await? else { return Ok(None) };
             let decisions = timeline::decisions(&mut *connection, id).await?;
-            Ok((decisions, timeline::reports(connection, id).await?))
+            Ok(Some((record, decisions, timeline::reports(connection, id).await?)))
         })
     });
-    let (decisions, reports) = facts.await?;
+    let (record, decisions, reports) = facts.await?.ok_or(NO_MESSAGE)?;
     let mut entries = entries(&record, &decisions, &reports);
     // A push may repeat the text, so that of a sensitive message is shown to nobody.
     if identity.role != Role::App && !record.message.sensitive {

@@ -10,10 +10,9 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Engine, GROUP, WRITERS};
+use super::{Engine, writers};
 use crate::{
     domain::ids::MessageId,
-    error_chain::chain,
     store::{
         Db, StoreError,
         idempotency::{self, IdempotencyKey, Used},
@@ -69,40 +68,12 @@ impl Engine {
 }
 
 pub(super) fn spawn(engine: &Engine, queue: mpsc::Receiver<Request>) {
-    let queue = Arc::new(tokio::sync::Mutex::new(queue));
-    for _ in 0..WRITERS {
-        let engine_of_task = engine.clone();
-        let queue = queue.clone();
-        engine.spawn(async move { write(&engine_of_task, &queue).await });
-    }
-}
-
-async fn write(engine: &Engine, queue: &tokio::sync::Mutex<mpsc::Receiver<Request>>) {
-    loop {
-        let mut group = Vec::with_capacity(GROUP);
-        {
-            let mut queue = queue.lock().await;
-            tokio::select! {
-                _ = queue.recv_many(&mut group, GROUP) => {}
-                () = engine.shared.closed.cancelled() => { queue.close(); }
-            }
-            // What was taken in before the end is still stored.
-            while group.len() < GROUP
-                && let Ok(request) = queue.try_recv()
-            {
-                group.push(request);
-            }
-        }
-        if group.is_empty() {
-            return;
-        }
-        metrics::histogram!("sms_gateway_accept_group_size").record(f64::from(u32::try_from(group.len()).unwrap_or(0)));
-        // In a task of its own, so that a panic ends this group and not the writer.
-        let of_task = engine.clone();
-        if let Err(panic) = tokio::spawn(async move { store(&of_task, group).await }).await {
-            tracing::error!(error = chain(&panic), "a writer panicked");
-        }
-    }
+    let until = engine.shared.closed.clone();
+    writers::spawn(engine, queue, until, |engine, group| async move {
+        let size = u32::try_from(group.len()).unwrap_or(u32::MAX);
+        metrics::histogram!("sms_gateway_accept_group_size").record(f64::from(size));
+        store(&engine, group).await;
+    });
 }
 
 /// Stores one group. Requests of the group that share a key are one: the first is stored, the others replay it.

@@ -40,15 +40,12 @@ pub mod live;
 pub mod record;
 pub mod settle;
 pub mod sweep;
+mod writers;
 
 pub use live::{Live, LiveProvider};
 
 /// How many units of work may wait for a writer before the gateway says that it is full.
 const QUEUE_LENGTH: usize = 4096;
-/// How many are written in one commit.
-const GROUP: usize = 500;
-/// Writers for each kind of work: one commits while the other one fills.
-const WRITERS: usize = 2;
 /// After a database failure, so long until the next try.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
 

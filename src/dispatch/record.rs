@@ -5,16 +5,15 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 
-use super::{AFTER_FAILURE, Engine, GROUP, Live, WRITERS, line, log_failure, settle};
+use super::{AFTER_FAILURE, Engine, Live, log_failure, settle, writers};
 use crate::{
     domain::{
         Timestamp,
         ids::{CallId, MessageId},
         life::{Answer, RetryRule},
     },
-    error_chain::chain,
     store::{
         Db, StoreError,
         life::{self, Locked},
@@ -37,36 +36,8 @@ pub(super) struct Entry {
 }
 
 pub(super) fn spawn(engine: &Engine, queue: mpsc::Receiver<Entry>) {
-    let queue = Arc::new(Mutex::new(queue));
-    for _ in 0..WRITERS {
-        let (of_task, queue) = (engine.clone(), queue.clone());
-        engine.spawn_writer(async move { write(&of_task, &queue).await });
-    }
-}
-
-async fn write(engine: &Engine, queue: &Mutex<mpsc::Receiver<Entry>>) {
-    loop {
-        let mut group = Vec::with_capacity(GROUP);
-        {
-            let mut queue = queue.lock().await;
-            tokio::select! {
-                _ = queue.recv_many(&mut group, GROUP) => {}
-                () = engine.shared.ended.cancelled() => {
-                    while let Ok(entry) = queue.try_recv() {
-                        group.push(entry);
-                    }
-                }
-            }
-        }
-        if group.is_empty() {
-            return;
-        }
-        // In a task of its own, so that a panic ends this group and not the writer.
-        let of_task = engine.clone();
-        if let Err(panic) = tokio::spawn(async move { record(&of_task, Arc::new(group)).await }).await {
-            tracing::error!(error = chain(&panic), "a writer panicked");
-        }
-    }
+    let until = engine.shared.ended.clone();
+    writers::spawn(engine, queue, until, |engine, group| async move { record(&engine, Arc::new(group)).await });
 }
 
 /// Writes one group down, however often that takes: an answer that is lost makes its message `unknown`.
@@ -123,7 +94,7 @@ async fn apply(
     settle::absorb(&mut waiting, &mut locked, now);
     life::save(&mut *connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
     reports::update(connection, &waiting).await?;
-    Ok(line::next_providers(&locked))
+    Ok(life::next_providers(&locked))
 }
 
 fn provider_of(locked: &Locked, number: u16) -> Option<String> {

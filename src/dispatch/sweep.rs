@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AFTER_FAILURE, Engine, line, log_failure, settle};
+use super::{AFTER_FAILURE, Engine, log_failure, settle};
 use crate::{
     domain::{
         capabilities::Reports,
@@ -134,7 +134,7 @@ where
                 act(&mut locked.life, now);
             }
             life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
-            Ok((locked.len(), line::next_providers(&locked)))
+            Ok((locked.len(), life::next_providers(&locked)))
         })
     })
     .await?;
@@ -162,7 +162,7 @@ async fn timers(engine: &Engine) -> Result<usize, StoreError> {
                 locked.life.tick(now);
             }
             life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
-            Ok((locked.len(), line::next_providers(&locked), questions))
+            Ok((locked.len(), life::next_providers(&locked), questions))
         })
     })
     .await?;

@@ -3,7 +3,10 @@
 //! The lock is the message's row, always taken in the order of the ids, so that two units of work that touch the same messages
 //! wait for each other and never dead-lock.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
@@ -204,6 +207,12 @@ async fn with_attempts(connection: &mut PgConnection, rows: Vec<Row>) -> Result<
             Ok(locked)
         })
         .collect()
+}
+
+/// The providers that messages wait for now.
+pub fn next_providers(messages: &[Locked]) -> HashSet<String> {
+    let next = |locked: &Locked| Some(locked.life.step(locked.life.send?.step)?.provider.clone());
+    messages.iter().filter_map(next).collect()
 }
 
 /// A claim on messages whose calls are about to be made.

@@ -4,15 +4,17 @@
 //! applying fails, the push alone is kept, still before it is answered, and a sweep applies it later. If not even that is
 //! possible it is not answered with success.
 
+mod matching;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
 use sqlx::Connection as _;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Engine, GROUP, Live, WRITERS, line, log_failure};
+use super::{Engine, Live, log_failure, writers};
 use crate::{
     domain::{
         Timestamp,
@@ -20,14 +22,13 @@ use crate::{
         life::Absorbed,
         report::{Inbound, Report},
     },
-    error_chain::chain,
     providers::{Callback, CallbackEvent},
     store::{
         Db, StoreError,
         callbacks::{self, CallbackState, StoredCallback},
         inbound::{self, InboundRecord},
         life::{self, Locked},
-        reports::{self, Candidate, Match, Outcome, StoredReport},
+        reports::{self, Match, Outcome, StoredReport},
     },
 };
 
@@ -113,11 +114,8 @@ pub(super) fn spawn(
     queue: mpsc::Receiver<Arrival>,
     mut feed: mpsc::Receiver<(String, Vec<CallbackEvent>)>,
 ) {
-    let queue = Arc::new(Mutex::new(queue));
-    for _ in 0..WRITERS {
-        let (of_task, queue) = (engine.clone(), queue.clone());
-        engine.spawn_writer(async move { write(&of_task, &queue).await });
-    }
+    let until = engine.shared.ended.clone();
+    writers::spawn(engine, queue, until, |engine, group| async move { settle(&engine, group).await });
     let of_task = engine.clone();
     engine.spawn_writer(async move {
         loop {
@@ -132,31 +130,6 @@ pub(super) fn spawn(
             }
         }
     });
-}
-
-async fn write(engine: &Engine, queue: &Mutex<mpsc::Receiver<Arrival>>) {
-    loop {
-        let mut group = Vec::with_capacity(GROUP);
-        {
-            let mut queue = queue.lock().await;
-            tokio::select! {
-                _ = queue.recv_many(&mut group, GROUP) => {}
-                () = engine.shared.ended.cancelled() => {
-                    while let Ok(arrival) = queue.try_recv() {
-                        group.push(arrival);
-                    }
-                }
-            }
-        }
-        if group.is_empty() {
-            return;
-        }
-        // In a task of its own, so that a panic ends this group and not the writer.
-        let of_task = engine.clone();
-        if let Err(panic) = tokio::spawn(async move { settle(&of_task, group).await }).await {
-            tracing::error!(error = chain(&panic), "a writer panicked");
-        }
-    }
 }
 
 async fn settle(engine: &Engine, group: Vec<Arrival>) {
@@ -299,8 +272,8 @@ async fn apply(
         arrivals.iter().filter_map(|arrival| Some((arrival.callback.as_ref()?, CallbackState::Done))).collect();
     callbacks::insert(&mut *connection, &new).await?;
     let (mut reports, mut arrived) = sort(live, arrivals, now);
-    find_attempts(&mut *connection, live, &mut reports, now).await?;
-    decide_doubtful(live, &mut reports, &mut arrived);
+    matching::find_attempts(&mut *connection, live, &mut reports, now).await?;
+    matching::decide_doubtful(live, &mut reports, &mut arrived);
     let polled: Vec<bool> = reports.iter().map(|sorted| sorted.polled).collect();
     let mut kept: Vec<StoredReport> = reports.into_iter().map(|sorted| sorted.report).collect();
     let next = absorb_all(&mut *connection, &mut kept, now).await?;
@@ -389,117 +362,6 @@ fn received(live: &Live, arrival: &Arrival, inbound: &Inbound, now: Timestamp) -
     }
 }
 
-/// A report that has waited so long is looked for among all attempts there are, not only those of the last days.
-const LATE: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
-
-/// Finds the attempts: by the call's reference and the recipient, by the provider's id, and where a provider gives neither
-/// before its answer, by being the only unclear attempt that fits.
-async fn find_attempts(
-    connection: &mut sqlx::PgConnection,
-    live: &Live,
-    reports: &mut [Sorted],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    find_named(&mut *connection, reports, |_| true, now - reports::KEPT_FOR).await?;
-    // Most reports without an attempt came before the answer to their call, and that is found in a moment: only what has
-    // waited is worth a look at every day there is.
-    let late = |report: &StoredReport| now - time_of(report.id) > LATE;
-    let all = chrono::TimeDelta::days(i64::from(live.config.retention.messages_days) + 1);
-    find_named(&mut *connection, reports, late, now - all).await?;
-    for sorted in reports.iter_mut().filter(|sorted| sorted.report.matched.is_none()) {
-        sorted.report.matched = only_unclear(&mut *connection, live, &mut sorted.report, now).await?;
-    }
-    Ok(())
-}
-
-/// Finds the attempts of reports that name one, among those begun since then.
-async fn find_named(
-    connection: &mut sqlx::PgConnection,
-    reports: &mut [Sorted],
-    wanted: impl Fn(&StoredReport) -> bool,
-    since: Timestamp,
-) -> Result<(), StoreError> {
-    let open = |reports: &[Sorted]| -> Vec<usize> {
-        let is_open = |place: &usize| reports[*place].report.matched.is_none() && wanted(&reports[*place].report);
-        (0..reports.len()).filter(is_open).collect()
-    };
-    let calls: Vec<(usize, CallId, String)> = open(reports)
-        .into_iter()
-        .filter_map(|place| {
-            let report = &reports[place].report;
-            Some((place, report.call_id?, report.report.target.recipient.clone().unwrap_or_default()))
-        })
-        .collect();
-    if !calls.is_empty() {
-        let questions: Vec<(CallId, &str)> = calls.iter().map(|(_, call, to)| (*call, to.as_str())).collect();
-        let found = reports::by_call(&mut *connection, &questions, since).await?;
-        calls.iter().zip(found).for_each(|((place, _, _), found)| reports[*place].report.matched = found);
-    }
-    let ids: Vec<(usize, String, String)> = open(reports)
-        .into_iter()
-        .filter_map(|place| {
-            let report = &reports[place].report;
-            Some((place, report.provider.clone(), report.report.target.provider_message_id.clone()?))
-        })
-        .collect();
-    if !ids.is_empty() {
-        let questions: Vec<(&str, &str)> =
-            ids.iter().map(|(_, provider, id)| (provider.as_str(), id.as_str())).collect();
-        let found = reports::by_provider_message_id(&mut *connection, &questions, since).await?;
-        ids.iter().zip(found).for_each(|((place, _, _), found)| reports[*place].report.matched = found);
-    }
-    Ok(())
-}
-
-async fn only_unclear(
-    connection: &mut sqlx::PgConnection,
-    live: &Live,
-    report: &mut StoredReport,
-    now: Timestamp,
-) -> Result<Option<Match>, StoreError> {
-    if !live.capabilities(&report.provider).is_some_and(|it| it.heuristic_match) {
-        return Ok(None);
-    }
-    let target = &report.report.target;
-    let (Some(recipient), Some(sender)) = (&target.recipient, &target.sender) else { return Ok(None) };
-    let fits = reports::candidates(connection, report, recipient, sender, now).await?;
-    Ok(match fits.as_slice() {
-        [Candidate::Unclear(only)] => Some(*only),
-        [] => {
-            // Later looks no longer have the text, and must not take what it ruled out.
-            report.report.target.sender = None;
-            None
-        }
-        // Two candidates: neither. One that is in flight will have an id, or be unclear, at the next look.
-        [Candidate::InFlight | Candidate::Unclear(_), ..] => None,
-    })
-}
-
-/// Where a provider does not say which it is: a known id makes it a report; else our own number as the receiver makes it an
-/// inbound message.
-fn decide_doubtful(live: &Live, reports: &mut Vec<Sorted>, arrived: &mut Vec<InboundRecord>) {
-    let ours = |provider: &str, number: &str| {
-        let bare = number.trim_start_matches('+');
-        let same = |own: &String| own.trim_start_matches('+') == bare;
-        let section = live.providers.get(provider).map(|provider| &provider.section);
-        section.is_some_and(|section| section.from.iter().chain(&section.senders).any(same))
-            || live.owner_of(number).is_some()
-    };
-    let mut sure = Vec::with_capacity(reports.len());
-    for sorted in reports.drain(..) {
-        let inbound = sorted.or_inbound.as_ref().is_some_and(|inbound| {
-            sorted.report.matched.is_none()
-                && ours(&inbound.provider, &inbound.to)
-                && !ours(&inbound.provider, &inbound.from)
-        });
-        match sorted.or_inbound {
-            Some(message) if inbound => arrived.push(message),
-            _ => sure.push(Sorted { or_inbound: None, ..sorted }),
-        }
-    }
-    *reports = sure;
-}
-
 /// Locks the messages that the reports are about, applies them and saves.
 async fn absorb_all(
     connection: &mut sqlx::PgConnection,
@@ -510,7 +372,7 @@ async fn absorb_all(
     let mut locked = life::lock(&mut *connection, &ids.into_iter().collect::<Vec<_>>()).await?;
     absorb(reports, &mut locked, now);
     life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
-    Ok(line::next_providers(&locked))
+    Ok(life::next_providers(&locked))
 }
 
 /// Lets reports act on the messages in hand, in the order in which they came, and notes what became of each.
@@ -547,7 +409,7 @@ pub(super) async fn rematch(engine: &Engine) -> Result<usize, StoreError> {
             let due = reports::lock_due(&mut *connection, now).await?;
             let mut sorted: Vec<Sorted> =
                 due.into_iter().map(|report| Sorted { report, or_inbound: None, polled: false }).collect();
-            find_attempts(&mut *connection, &live, &mut sorted, now).await?;
+            matching::find_attempts(&mut *connection, &live, &mut sorted, now).await?;
             let mut reports: Vec<StoredReport> = sorted.into_iter().map(|sorted| sorted.report).collect();
             let next = absorb_all(&mut *connection, &mut reports, now).await?;
             reports::update(connection, &reports).await?;

@@ -1,0 +1,157 @@
+//! Making calls out of messages: by the bindings and senders of this moment, within the provider's limits.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use super::{Entry, Prepared};
+use crate::{
+    config::Config,
+    dispatch::{Engine, LiveProvider},
+    domain::{
+        Timestamp,
+        capabilities::Capabilities,
+        content::Content,
+        ids::{AttemptId, CallId},
+        template::BoundTemplate,
+    },
+    providers::{Call, Submission},
+    routing,
+    secrets::Secrets,
+    store::life::{Locked, StoredContent},
+};
+
+/// Makes calls out of messages.
+pub(super) struct Planner {
+    pub(super) engine: Engine,
+    pub(super) config: Arc<Config>,
+    pub(super) provider: Arc<LiveProvider>,
+    pub(super) now: Timestamp,
+    pub(super) not_after: Duration,
+    /// At most so many.
+    pub(super) calls: usize,
+}
+
+impl Planner {
+    /// Opens an attempt for each message that finds a place in one of the calls. The others stay as they were.
+    pub(super) fn plan(&self, due: &mut [Locked]) -> Vec<Prepared> {
+        let mut open: Vec<Draft> = Vec::new();
+        for locked in due {
+            let Some(ready) = self.prepare(locked) else { continue };
+            let place = open.iter().position(|draft| draft.takes(&ready, self.provider.capabilities()));
+            let place = match place {
+                Some(place) => place,
+                None if open.len() < self.calls => {
+                    open.push(Draft::new(&ready, self.now));
+                    open.len() - 1
+                }
+                None => continue,
+            };
+            let draft = &mut open[place];
+            let attempt_id = AttemptId::new(self.now);
+            let Some(number) = locked.life.start_attempt(attempt_id, draft.call_id, &ready.sender, self.now) else {
+                continue;
+            };
+            draft.add(locked, ready, attempt_id, number);
+        }
+        open.into_iter().filter(|draft| !draft.submissions.is_empty()).map(|draft| self.finish(draft)).collect()
+    }
+
+    /// What the provider gets of a message, by the bindings and senders of this moment.
+    fn prepare(&self, locked: &Locked) -> Option<Ready> {
+        let send = locked.life.send?;
+        let step = locked.life.step(send.step)?;
+        // Content that cannot be opened goes out as nothing, and the driver refuses that: no route can mend a lost key.
+        let content = open(self.engine.secrets(), locked).unwrap_or_default();
+        let template = content.template.as_ref().and_then(|used| self.config.templates.get(&used.name));
+        let binding = template.and_then(|template| template.bindings.get(&self.provider.name));
+        let sender = routing::sender_for(step, binding, &self.provider.section).unwrap_or_default();
+        let bound = routing::bind(&content, template, &self.provider.name);
+        Some(Ready { content, bound, sender, group_limit: send.group_limit, to: locked.to.as_str().to_owned() })
+    }
+
+    fn finish(&self, draft: Draft) -> Prepared {
+        let reference = draft.call_id.to_string();
+        let report_url =
+            self.provider.capabilities().report_url_per_call.then(|| self.report_url(&reference)).flatten();
+        Prepared {
+            call: Call { reference, from: draft.sender, report_url, submissions: draft.submissions },
+            sent_for: draft.sent_for,
+            not_after: self.not_after,
+        }
+    }
+
+    /// The address for reports of one call: it names the call and proves that we made it.
+    fn report_url(&self, reference: &str) -> Option<String> {
+        let base = self.config.server.public_url.as_ref()?.as_str().trim_end_matches('/').to_owned();
+        let mac = self.engine.secrets().callback_mac(&format!("{}/{reference}", self.provider.name));
+        Some(format!("{base}/callbacks/{}/{reference}.{mac}", self.provider.name))
+    }
+}
+
+/// The content of a message, readable.
+fn open(secrets: &Secrets, locked: &Locked) -> Option<Content> {
+    match &locked.content {
+        StoredContent::Plain(content) => Some(content.clone()),
+        StoredContent::Sealed(sealed) => {
+            let opened = secrets.open(sealed, locked.life.id.0.as_bytes()).ok()?;
+            serde_json::from_slice(&opened).ok()
+        }
+        StoredContent::Erased => None,
+    }
+}
+
+struct Ready {
+    content: Content,
+    bound: Option<BoundTemplate>,
+    sender: String,
+    group_limit: Option<u16>,
+    to: String,
+}
+
+/// A call that is being filled.
+struct Draft {
+    call_id: CallId,
+    sender: String,
+    group_limit: Option<u16>,
+    weight: usize,
+    numbers: HashSet<String>,
+    submissions: Vec<Submission>,
+    sent_for: Vec<Entry>,
+}
+
+impl Draft {
+    fn new(first: &Ready, now: Timestamp) -> Self {
+        Self {
+            call_id: CallId::new(now),
+            sender: first.sender.clone(),
+            group_limit: first.group_limit,
+            weight: 0,
+            numbers: HashSet::new(),
+            submissions: Vec::new(),
+            sent_for: Vec::new(),
+        }
+    }
+
+    /// Is there room? The same sender, no number twice, within the provider's limits.
+    fn takes(&self, ready: &Ready, capabilities: &Capabilities) -> bool {
+        let most = self.group_limit.map_or(usize::MAX, usize::from).min(capabilities.max_recipients_per_call);
+        self.sender == ready.sender
+            && self.group_limit == ready.group_limit
+            && self.submissions.len() < most
+            && self.weight < capabilities.max_call_bytes.saturating_sub(4096)
+            && !self.numbers.contains(&ready.to)
+    }
+
+    fn add(&mut self, locked: &Locked, ready: Ready, attempt_id: AttemptId, number: u16) {
+        let submission = Submission {
+            attempt_id,
+            attempt_number: number,
+            to: locked.to.clone(),
+            text: ready.content.text,
+            binding: ready.bound,
+        };
+        self.weight += submission.weight();
+        self.numbers.insert(ready.to);
+        self.submissions.push(submission);
+        self.sent_for.push(Entry { message: locked.life.id, attempt: number });
+    }
+}

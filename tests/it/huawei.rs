@@ -327,6 +327,21 @@ async fn what_the_platform_makes_up_and_what_nobody_documented_leave_it_unknown_
 }
 
 #[tokio::test]
+async fn a_report_that_nothing_is_known_counts_also_when_it_comes_before_the_answer() {
+    let gateway = start().await;
+    for (status, by_platform) in [("expired", true), ("ZZ:9999", false)] {
+        let report = ScriptedReport { before_answer: true, by_platform, ..ScriptedReport::new(status) };
+        gateway.simulator.next_for(TO, Behaviour::reports(vec![report]));
+        let id = gateway.send(parcel(TO, status)).await;
+        let message = gateway.wait_for_status(&id, "unknown").await;
+        assert_eq!((error(&message).0, message["final"].as_bool()), ("delivery_unconfirmed", Some(false)), "{status}");
+        let story = gateway.story(&id).await;
+        assert!(story.iter().any(|entry| entry.starts_with("report.applied")), "{story:?}");
+        assert!(story.last().unwrap().ends_with(" unknown"), "{story:?}");
+    }
+}
+
+#[tokio::test]
 async fn doubled_and_shuffled_reports_are_shown_as_ignored() {
     let gateway = start().await;
     let id = gateway.send(parcel("+85260970006", "Main gate")).await;

@@ -381,15 +381,15 @@ pub(super) fn absorb(reports: &mut [StoredReport], messages: &mut [Locked], now:
         messages.iter().enumerate().map(|(place, locked)| (locked.life.id, place)).collect();
     for report in reports {
         let found = report.matched.and_then(|found| Some((found, *places.get(&found.message)?)));
-        report.outcome = if let Some((found, place)) = found {
-            match messages[place].life.absorb(found.attempt, &report.report, now) {
-                Absorbed::Applied => Outcome::Applied,
-                Absorbed::Ignored => Outcome::Ignored,
+        let absorbed = found.map(|(found, place)| messages[place].life.absorb(found.attempt, &report.report, now));
+        report.outcome = match absorbed {
+            Some(Absorbed::Applied) => Outcome::Applied,
+            Some(Absorbed::Ignored) => Outcome::Ignored,
+            Some(Absorbed::BeforeAnswer) | None => {
+                let age = now - time_of(report.id);
+                report.matched = None;
+                if age > reports::KEPT_FOR { Outcome::Unmatched } else { Outcome::Waiting }
             }
-        } else {
-            let age = now - time_of(report.id);
-            report.matched = None;
-            if age > reports::KEPT_FOR { Outcome::Unmatched } else { Outcome::Waiting }
         };
         report.rematch_at = (report.outcome == Outcome::Waiting).then(|| next_look(report, now));
     }

@@ -10,6 +10,8 @@ pub enum Absorbed {
     Applied,
     /// It came too late, said what was known, or says nothing final.
     Ignored,
+    /// It says that nobody knows, and the answer to the call is not there yet: it is to be taken in again after that.
+    BeforeAnswer,
 }
 
 impl Life {
@@ -27,6 +29,9 @@ impl Life {
         let Some(status) = self.attempts[index].status_after(report) else {
             let evidence = self.was_taken(index, now);
             self.settle_status(now, EndedBy::Attempts);
+            if self.attempts[index].waits_for_its_answer(report) {
+                return Absorbed::BeforeAnswer;
+            }
             return if (said_more || evidence) && !settled { Absorbed::Applied } else { Absorbed::Ignored };
         };
         let is_last = index + 1 == self.attempts.len();
@@ -84,11 +89,15 @@ impl Attempt {
             AttemptStatus::Failed | AttemptStatus::Undelivered | AttemptStatus::Expired => {
                 said == AttemptStatus::Delivered
             }
-            // That nobody knows is for the answer to say, which opens the window for later reports.
-            AttemptStatus::Sending => said != AttemptStatus::Unknown,
+            AttemptStatus::Sending => !self.waits_for_its_answer(report),
             AttemptStatus::Sent | AttemptStatus::Unknown => said != self.status,
         };
         decides.then_some(said)
+    }
+
+    /// The answer opens the window for later reports, so one that leaves the end open has to come after it.
+    fn waits_for_its_answer(&self, report: &Report) -> bool {
+        self.status == AttemptStatus::Sending && report.verdict.status == NeutralStatus::Unknown
     }
 
     fn settle(&mut self, status: AttemptStatus, report: &Report, now: Timestamp) {

@@ -95,13 +95,15 @@ fn a_report_may_come_before_the_answer() {
 }
 
 #[test]
-fn a_report_that_nothing_is_known_before_the_answer_leaves_the_answer_to_open_the_window() {
+fn a_report_that_nothing_is_known_waits_for_the_answer_which_opens_the_window() {
     let mut story = Story::alone();
     let number = story.start();
-    story.report(number, &report(NeutralStatus::Unknown));
+    assert_eq!(story.report(number, &report(NeutralStatus::Unknown)), Absorbed::BeforeAnswer);
     assert_eq!(story.at(), (MessageStatus::Sending, false));
     story.answer(number, &taken());
     assert_eq!(story.at(), (MessageStatus::Sent, false));
+    assert_eq!(story.report(number, &report(NeutralStatus::Unknown)), Absorbed::Applied);
+    assert_eq!(story.at(), (MessageStatus::Unknown, false));
     story.report(number, &report(NeutralStatus::Delivered));
     assert_eq!(story.at(), (MessageStatus::Delivered, true));
 }

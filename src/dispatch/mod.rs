@@ -3,7 +3,7 @@
 //! | part | does |
 //! | --- | --- |
 //! | [`accept`] | stores what apps send, many requests in one commit |
-//! | [`line`] | one task for each provider: claims what is due, opens attempts, makes the calls |
+//! | [`mod@line`] | one task for each provider: claims what is due, opens attempts, makes the calls |
 //! | [`record`] | writes down what came of the calls, many in one commit |
 //! | [`settle`] | takes in what carriers push, polls answer and the sandbox feeds |
 //! | [`sweep`] | what time brings: leases that ran out, validity, windows, polls, partitions |

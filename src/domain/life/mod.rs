@@ -4,7 +4,7 @@
 //! row lock, lets one thing happen to it (an answer, a report, a timer, a lease that ran out), and saves it. Each of these is a
 //! method here that takes the time as an argument and touches nothing else, so every rule can be tested without a database.
 //!
-//! The status is never set; it is one fold over the attempts and the work that is left ([`Life::fold`]).
+//! The status is never set; it is one fold over the attempts and the work that is left (`fold`).
 
 mod answer;
 mod fold;

@@ -68,8 +68,7 @@ impl Engine {
 }
 
 pub(super) fn spawn(engine: &Engine, queue: mpsc::Receiver<Request>) {
-    let until = engine.shared.closed.clone();
-    writers::spawn(engine, queue, until, |engine, group| async move {
+    writers::spawn(engine, queue, &engine.shared.closed, |engine, group| async move {
         let size = u32::try_from(group.len()).unwrap_or(u32::MAX);
         metrics::histogram!("sms_gateway_accept_group_size").record(f64::from(size));
         store(&engine, group).await;

@@ -36,8 +36,9 @@ pub(super) struct Entry {
 }
 
 pub(super) fn spawn(engine: &Engine, queue: mpsc::Receiver<Entry>) {
-    let until = engine.shared.ended.clone();
-    writers::spawn(engine, queue, until, |engine, group| async move { record(&engine, Arc::new(group)).await });
+    writers::spawn(engine, queue, &engine.shared.ended, |engine, group| async move {
+        record(&engine, Arc::new(group)).await
+    });
 }
 
 /// Writes one group down, however often that takes: an answer that is lost makes its message `unknown`.

@@ -16,7 +16,7 @@ pub(super) const GROUP: usize = 500;
 const WRITERS: usize = 2;
 
 /// Writes what comes through a queue in groups. After `until`, what is left in the queue is written, and then the writers end.
-pub(super) fn spawn<T, F, W>(engine: &Engine, queue: mpsc::Receiver<T>, until: CancellationToken, write: W)
+pub(super) fn spawn<T, F, W>(engine: &Engine, queue: mpsc::Receiver<T>, until: &CancellationToken, write: W)
 where
     T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,

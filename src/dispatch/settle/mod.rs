@@ -114,8 +114,7 @@ pub(super) fn spawn(
     queue: mpsc::Receiver<Arrival>,
     mut feed: mpsc::Receiver<(String, Vec<CallbackEvent>)>,
 ) {
-    let until = engine.shared.ended.clone();
-    writers::spawn(engine, queue, until, |engine, group| async move { settle(&engine, group).await });
+    writers::spawn(engine, queue, &engine.shared.ended, |engine, group| async move { settle(&engine, group).await });
     let of_task = engine.clone();
     engine.spawn_writer(async move {
         loop {

@@ -37,7 +37,7 @@ pub(super) struct Entry {
 
 pub(super) fn spawn(engine: &Engine, queue: mpsc::Receiver<Entry>) {
     writers::spawn(engine, queue, &engine.shared.ended, |engine, group| async move {
-        record(&engine, Arc::new(group)).await
+        record(&engine, Arc::new(group)).await;
     });
 }
 

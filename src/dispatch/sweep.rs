@@ -60,14 +60,25 @@ pub(super) fn spawn(engine: &Engine) {
 /// Looks for everything that is due. True when there may be more at once.
 async fn look(engine: &Engine) -> Result<bool, StoreError> {
     let mut most = 0;
-    most = most.max(leases(engine).await?);
-    most = most.max(validity(engine).await?);
-    most = most.max(timers(engine).await?);
-    most = most.max(orphans(engine).await?);
-    release(engine).await?;
-    settle::apply_waiting(engine).await?;
-    settle::rematch(engine).await?;
+    most = most.max(spoils_only_itself(leases(engine).await)?);
+    most = most.max(spoils_only_itself(validity(engine).await)?);
+    most = most.max(spoils_only_itself(timers(engine).await)?);
+    most = most.max(spoils_only_itself(orphans(engine).await)?);
+    spoils_only_itself(release(engine).await)?;
+    spoils_only_itself(settle::apply_waiting(engine).await)?;
+    spoils_only_itself(settle::rematch(engine).await)?;
     Ok(most >= usize::try_from(LIMIT).unwrap_or(usize::MAX))
+}
+
+/// A row that one part cannot handle must not keep the other parts from their work; a database that is away concerns all.
+fn spoils_only_itself<T: Default>(part: Result<T, StoreError>) -> Result<T, StoreError> {
+    part.or_else(|error| {
+        if !error.lies_with_the_data() {
+            return Err(error);
+        }
+        log_failure("sweep", &error);
+        Ok(T::default())
+    })
 }
 
 /// A lease that ran out says: a call may have been made. The attempt is `unknown` until evidence comes.
@@ -222,4 +233,17 @@ async fn keep_house(engine: &Engine) -> Result<(), StoreError> {
         })
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_one_part_cannot_read_does_not_end_the_sweep_and_a_lost_database_does() {
+        let corrupt = StoreError::Corrupt { table: "messages", column: "plan" };
+        assert!(matches!(spoils_only_itself::<usize>(Err(corrupt)), Ok(0)));
+        assert!(matches!(spoils_only_itself::<usize>(Err(StoreError::CutOff)), Err(StoreError::CutOff)));
+        assert!(matches!(spoils_only_itself(Ok(7_usize)), Ok(7)));
+    }
 }

@@ -89,9 +89,6 @@ pub struct Db {
     pub work: PgPool,
 }
 
-/// A unit of work: gets a connection inside a transaction.
-pub type Unit<T> = Box<dyn for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send>;
-
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Db {

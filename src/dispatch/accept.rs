@@ -5,17 +5,22 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::{Engine, writers};
+use super::{
+    Engine, LiveProvider,
+    line::{self, Opened, Prepared, plan::Planner},
+    writers,
+};
 use crate::{
-    domain::ids::MessageId,
+    domain::{Timestamp, ids::MessageId},
     store::{
         Db, StoreError,
         idempotency::{self, IdempotencyKey, Used},
+        life::{self, Lease, StoredMessage},
         messages::{self, Insert},
     },
 };
@@ -90,13 +95,17 @@ async fn store(engine: &Engine, group: Vec<Request>) {
         }
     }
     let writes = Arc::new(writes);
-    let of_unit = writes.clone();
+    let (of_unit, opened) = (writes.clone(), Opened::default());
+    let (at_once, of_opened) = (AtOnce::for_each_provider(engine, &writes), opened.clone());
     let done = Db::unit(&engine.db().intake, move |connection| {
-        Box::pin(async move { commit(connection, &of_unit, now).await })
+        Box::pin(async move { commit(connection, &of_unit, at_once, &of_opened, now).await })
     })
     .await;
     match done {
-        Ok(outcome) => {
+        Ok(mut outcome) => {
+            for (provider, prepared, mut slots) in std::mem::take(&mut outcome.calls) {
+                line::make_calls(engine, &provider, prepared, &mut slots);
+            }
             answer(engine, outcome, &writes, answers);
             for request in repeats {
                 replay(engine, request).await;
@@ -104,12 +113,47 @@ async fn store(engine: &Engine, group: Vec<Request>) {
         }
         Err(error) => {
             super::log_failure("accept", &error);
+            opened.take_back(engine);
             for request in repeats {
                 drop(request.answer.send(Err(NotAccepted::Unavailable)));
             }
             not_stored(engine, &error, &writes, answers).await;
         }
     }
+}
+
+/// A provider that has room for what is just being accepted: it is stored with its attempt and its lease, and goes out as soon
+/// as it is durable, without being claimed.
+struct AtOnce {
+    planner: Planner,
+    lease: Lease,
+    slots: OwnedSemaphorePermit,
+}
+
+impl AtOnce {
+    fn for_each_provider(engine: &Engine, writes: &[Write]) -> HashMap<String, Self> {
+        if !engine.shared.dispatches || engine.is_held() || engine.stopping() {
+            return HashMap::new();
+        }
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for provider in writes.iter().filter_map(|(insert, _)| provider_at_once(insert)) {
+            *counts.entry(provider).or_default() += 1;
+        }
+        let (live, lease) = (engine.live(), line::new_lease(engine));
+        let room = |(name, count): (&str, usize)| {
+            let provider = live.providers.get(name)?;
+            let slots = provider.slots_at_once(count)?;
+            let planner = Planner::new(engine, provider, lease, slots.num_permits());
+            Some((name.to_owned(), Self { planner, lease, slots }))
+        };
+        counts.into_iter().filter_map(room).collect()
+    }
+}
+
+/// The provider that a message is for, when it is due as soon as it is accepted.
+fn provider_at_once(insert: &Insert) -> Option<&str> {
+    let due = insert.message.send_at.is_none_or(|at| at <= insert.message.created_at);
+    insert.message.plan.steps.first().filter(|_| due).map(|step| step.provider.as_str())
 }
 
 /// A key that another process is just using is held there: its request waits in vain and must not take the others with it.
@@ -130,15 +174,23 @@ async fn not_stored(engine: &Engine, error: &StoreError, writes: &[Write], answe
     }
 }
 
+/// Calls to one provider that are to be made, and the slots for them.
+type Calls = (Arc<LiveProvider>, Vec<Prepared>, OwnedSemaphorePermit);
+
 struct Outcome {
     stored: HashSet<MessageId>,
+    /// The providers for which messages wait.
+    waiting: BTreeSet<String>,
+    calls: Vec<Calls>,
     used: HashMap<(String, String), Used>,
 }
 
 async fn commit(
     connection: &mut sqlx::PgConnection,
     writes: &[Write],
-    now: crate::domain::Timestamp,
+    at_once: HashMap<String, AtOnce>,
+    opened: &Opened,
+    now: Timestamp,
 ) -> Result<Outcome, StoreError> {
     let keyed: Vec<(&IdempotencyKey, MessageId)> =
         writes.iter().filter_map(|(insert, key)| Some((key.as_ref()?, insert.message.id))).collect();
@@ -151,22 +203,56 @@ async fn commit(
         .filter(|(insert, key)| key.is_none() || taken.contains(&insert.message.id))
         .map(|(insert, _)| insert)
         .collect();
-    messages::insert(connection, &fresh).await?;
+    let lease = at_once.values().next().map(|at_once| at_once.lease);
+    let (mut calls, waiting) = plan(&fresh, at_once);
+    let stored: HashMap<MessageId, &StoredMessage> = calls
+        .iter()
+        .flat_map(|(_, prepared, _)| line::started(prepared))
+        .chain(&waiting)
+        .map(|message| (message.life.id, message))
+        .collect();
+    let inserts: Vec<(&Insert, &StoredMessage)> =
+        fresh.iter().filter_map(|insert| Some((*insert, *stored.get(&insert.message.id)?))).collect();
+    messages::insert(connection, &inserts, lease, now).await?;
+    let stored = stored.into_keys().collect();
+    for (_, prepared, _) in &mut calls {
+        opened.note(prepared);
+        line::handed_over(prepared).for_each(StoredMessage::is_inserted);
+    }
     Ok(Outcome {
-        stored: fresh.iter().map(|insert| insert.message.id).collect(),
+        stored,
+        waiting: life::next_providers(&waiting).into_iter().collect(),
+        calls,
         used: used.into_iter().map(|used| ((used.app.clone(), used.key.clone()), used)).collect(),
     })
 }
 
+/// Makes calls for what has room with its provider; the rest waits in the queue.
+fn plan(fresh: &[&Insert], at_once: HashMap<String, AtOnce>) -> (Vec<Calls>, Vec<StoredMessage>) {
+    let mut due: HashMap<&str, Vec<StoredMessage>> = HashMap::new();
+    let mut waiting = Vec::new();
+    for insert in fresh {
+        match provider_at_once(insert).filter(|provider| at_once.contains_key(*provider)) {
+            Some(provider) => due.entry(provider).or_default().push(StoredMessage::new(insert)),
+            None => waiting.push(StoredMessage::new(insert)),
+        }
+    }
+    let calls = at_once
+        .into_iter()
+        .filter_map(|(name, AtOnce { planner, slots, .. })| {
+            let (prepared, left) = planner.plan(due.remove(name.as_str())?);
+            waiting.extend(left);
+            Some((planner.provider, prepared, slots))
+        })
+        .collect();
+    (calls, waiting)
+}
+
 fn answer(engine: &Engine, mut outcome: Outcome, writes: &[Write], answers: Vec<Answer>) {
     let live = engine.live();
-    let mut providers: BTreeSet<&String> = BTreeSet::new();
     for ((insert, key), answer) in writes.iter().zip(answers) {
         let id = insert.message.id;
         let result = if outcome.stored.contains(&id) {
-            if let Some(step) = insert.message.plan.steps.first() {
-                providers.insert(&step.provider);
-            }
             Ok(Accepted::Stored(id))
         } else {
             let used = key.as_ref().and_then(|key| outcome.used.remove(&(key.app.clone(), key.key.clone())));
@@ -175,7 +261,10 @@ fn answer(engine: &Engine, mut outcome: Outcome, writes: &[Write], answers: Vec<
         // The client may be gone; the message stays.
         drop(answer.send(result));
     }
-    live.wake_all(providers);
+    for provider in outcome.waiting.iter().filter_map(|name| live.providers.get(name)) {
+        provider.backlog.store(true, Ordering::Relaxed);
+        provider.wake.notify_one();
+    }
 }
 
 /// What a request with a used key gets.

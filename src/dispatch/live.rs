@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::{breaker::Breaker, health::CallLog};
 use crate::{
@@ -48,6 +48,8 @@ pub struct LiveProvider {
     pub paused: AtomicBool,
     /// Calls at once.
     pub in_flight: Arc<Semaphore>,
+    /// More may wait for it than its line has claimed: what is accepted now has to wait behind it.
+    pub backlog: AtomicBool,
     /// Something may be due for it.
     pub wake: Notify,
 }
@@ -69,8 +71,8 @@ impl LiveProvider {
     pub fn new(name: String, section: ProviderSection, driver: Arc<dyn Provider>) -> Self {
         let breaker = Breaker::new(driver.capabilities().breaker_exempt);
         let in_flight = Arc::new(Semaphore::new(section.max_in_flight));
-        let (calls, paused) = (CallLog::default(), AtomicBool::new(false));
-        Self { name, section, driver, breaker, calls, paused, in_flight, wake: Notify::new() }
+        let (calls, paused, backlog) = (CallLog::default(), AtomicBool::new(false), AtomicBool::new(true));
+        Self { name, section, driver, breaker, calls, paused, in_flight, backlog, wake: Notify::new() }
     }
 
     /// What the driver can do.
@@ -102,6 +104,19 @@ impl LiveProvider {
         } else {
             None
         }
+    }
+
+    /// Slots for calls, as many as are free, at most so many; none when none is free.
+    pub fn try_slots(&self, most: usize) -> Option<OwnedSemaphorePermit> {
+        let free = self.in_flight.available_permits().min(most);
+        let free = u32::try_from(free).ok().filter(|free| *free > 0)?;
+        self.in_flight.clone().try_acquire_many_owned(free).ok()
+    }
+
+    /// Slots for messages that are just being accepted, when nothing that waits is before them and no limit has to be asked.
+    pub fn slots_at_once(&self, most: usize) -> Option<OwnedSemaphorePermit> {
+        let free = !self.backlog.load(Ordering::Relaxed) && self.unavailable().is_none() && self.limits().is_empty();
+        if free { self.try_slots(most) } else { None }
     }
 
     /// What it may be handed, over all processes.

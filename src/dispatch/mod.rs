@@ -65,6 +65,8 @@ struct Shared {
     record: mpsc::Sender<record::Entry>,
     settle: mpsc::Sender<settle::Arrival>,
     changed: Notify,
+    /// Messages are handed to providers by this process.
+    dispatches: bool,
     /// An operator has to release all sending first.
     held: AtomicBool,
     /// Nothing new is begun.
@@ -121,6 +123,7 @@ impl Engine {
                 record,
                 settle,
                 changed: Notify::new(),
+                dispatches: duties.dispatch,
                 held: AtomicBool::new(parts.held),
                 stop: CancellationToken::new(),
                 closed: CancellationToken::new(),

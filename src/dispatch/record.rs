@@ -11,12 +11,12 @@ use super::{AFTER_FAILURE, Engine, Live, log_failure, settle, writers};
 use crate::{
     domain::{
         Timestamp,
-        ids::{CallId, MessageId},
+        ids::{AttemptId, CallId, MessageId},
         life::{Answer, RetryRule},
     },
     store::{
         Db, StoreError,
-        life::{self, Locked},
+        life::{self, StoredMessage},
         reports,
     },
 };
@@ -27,10 +27,12 @@ const TRIES_AT_THE_END: u32 = 5;
 /// What came of one hand-over.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// Which message.
+    /// Of which message.
     pub message: MessageId,
-    /// Which of its attempts.
-    pub attempt: u16,
+    /// Of which of its attempts.
+    pub attempt: AttemptId,
+    /// The message as the claim left it; none when nobody knows whether the claim was committed.
+    pub claimed: Option<StoredMessage>,
     /// What the provider said.
     pub answer: Answer,
 }
@@ -44,16 +46,22 @@ pub(super) fn spawn(engine: &Engine, queue: mpsc::Receiver<Entry>) {
 /// Writes one group down, however often that takes: an answer that is lost makes its message `unknown`.
 async fn record(engine: &Engine, group: Arc<Vec<Entry>>) {
     let mut tries_at_the_end = 0;
+    let mut known = true;
     loop {
         let (live, now, entries) = (engine.live(), engine.clock().now(), group.clone());
         let done = Db::unit(&engine.db().work, move |connection| {
-            Box::pin(async move { apply(connection, &live, &entries, now).await })
+            Box::pin(async move { apply(connection, &live, &entries, known, now).await })
         })
         .await;
         let error = match done {
             Ok(next) => {
                 engine.live().wake_all(&next);
                 return;
+            }
+            // Somebody else had to do with one of the messages since the claim: they are read again, under lock.
+            Err(StoreError::Overtaken) if known => {
+                known = false;
+                continue;
             }
             Err(error) => error,
         };
@@ -78,28 +86,43 @@ async fn apply(
     connection: &mut sqlx::PgConnection,
     live: &Live,
     entries: &[Entry],
+    known: bool,
     now: Timestamp,
 ) -> Result<HashSet<String>, StoreError> {
-    let ids: Vec<MessageId> = entries.iter().map(|entry| entry.message).collect();
-    let mut locked = life::lock(&mut *connection, &ids).await?;
+    let mut messages = match as_claimed(entries).filter(|_| known) {
+        Some(messages) => messages,
+        None => {
+            let ids: Vec<MessageId> = entries.iter().map(|entry| entry.message).collect();
+            life::lock(&mut *connection, &ids).await?
+        }
+    };
     let places: HashMap<MessageId, usize> =
-        locked.iter().enumerate().map(|(place, locked)| (locked.life.id, place)).collect();
+        messages.iter().enumerate().map(|(place, message)| (message.life.id, place)).collect();
     let retry = RetryRule { max_attempts: u16::try_from(live.config.dispatch.max_attempts).unwrap_or(u16::MAX) };
     for entry in entries {
-        let Some(locked) = places.get(&entry.message).and_then(|place| locked.get_mut(*place)) else { continue };
-        let Some(provider) = provider_of(locked, entry.attempt) else { continue };
-        let evidence = live.evidence(&provider);
-        locked.life.answered(entry.attempt, &entry.answer, locked.came_from, evidence, retry, now);
+        let place = places.get(&entry.message);
+        let Some(message) = place.and_then(|place| messages.get_mut(*place)) else { continue };
+        // By its id: after an unsure claim, the attempt with the same number may be another process's.
+        let attempt = message.life.attempts.iter().find(|attempt| attempt.id == entry.attempt);
+        let Some(attempt) = attempt else { continue };
+        let (number, evidence) = (attempt.number, live.evidence(&attempt.provider));
+        message.life.answered(number, &entry.answer, message.came_from, evidence, retry, now);
     }
-    let mut waiting = early_reports(&mut *connection, live, entries, &locked).await?;
-    settle::absorb(&mut waiting, &mut locked, now);
-    life::save(&mut *connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
+    let mut waiting = early_reports(&mut *connection, live, entries, &messages).await?;
+    settle::absorb(&mut waiting, &mut messages, now);
+    life::save(&mut *connection, &messages.iter().collect::<Vec<_>>(), None, now).await?;
     reports::update(connection, &waiting).await?;
-    Ok(life::next_providers(&locked))
+    Ok(life::next_providers(&messages))
 }
 
-fn provider_of(locked: &Locked, number: u16) -> Option<String> {
-    locked.life.attempts.iter().find(|attempt| attempt.number == number).map(|attempt| attempt.provider.clone())
+/// The messages as their claims left them, where that is enough to go by.
+fn as_claimed(entries: &[Entry]) -> Option<Vec<StoredMessage>> {
+    let mut messages: Vec<StoredMessage> =
+        entries.iter().map(|entry| entry.claimed.clone()).collect::<Option<Vec<_>>>()?;
+    messages.sort_unstable_by_key(|message| message.life.id);
+    // Two answers about one message: the second claim knows more than the first.
+    let twice = messages.windows(2).any(|two| two[0].life.id == two[1].life.id);
+    (!twice).then_some(messages)
 }
 
 /// Reports that came before the answers to their calls, matched to the attempts in hand.
@@ -107,13 +130,13 @@ async fn early_reports(
     connection: &mut sqlx::PgConnection,
     live: &Live,
     entries: &[Entry],
-    locked: &[Locked],
+    messages: &[StoredMessage],
 ) -> Result<Vec<reports::StoredReport>, StoreError> {
-    let meant: HashSet<(MessageId, u16)> = entries.iter().map(|entry| (entry.message, entry.attempt)).collect();
-    let answered: Vec<_> = locked
+    let meant: HashSet<AttemptId> = entries.iter().map(|entry| entry.attempt).collect();
+    let answered: Vec<_> = messages
         .iter()
-        .flat_map(|locked| locked.life.attempts.iter().map(move |attempt| (locked, attempt)))
-        .filter(|(locked, attempt)| meant.contains(&(locked.life.id, attempt.number)))
+        .flat_map(|message| message.life.attempts.iter().map(move |attempt| (message, attempt)))
+        .filter(|(_, attempt)| meant.contains(&attempt.id))
         .collect();
     let ids: Vec<(&str, &str)> = answered
         .iter()
@@ -125,16 +148,16 @@ async fn early_reports(
     let mut waiting = reports::lock_waiting_for(connection, &ids, &calls).await?;
     for report in &mut waiting {
         let target = &report.report.target;
-        let is_meant = |(locked, attempt): &&(&Locked, &crate::domain::life::Attempt)| {
+        let is_meant = |(message, attempt): &&(&StoredMessage, &crate::domain::life::Attempt)| {
             let by_id = attempt.provider == report.provider
                 && target.provider_message_id.is_some()
                 && attempt.provider_message_id == target.provider_message_id;
             let by_call = report.call_id == Some(attempt.call_id)
-                && target.recipient.as_deref().is_some_and(|recipient| recipient == locked.to.as_str());
+                && target.recipient.as_deref().is_some_and(|recipient| recipient == message.to.as_str());
             by_id || by_call
         };
-        report.matched = answered.iter().find(is_meant).map(|(locked, attempt)| reports::Match {
-            message: locked.life.id,
+        report.matched = answered.iter().find(is_meant).map(|(message, attempt)| reports::Match {
+            message: message.life.id,
             attempt: attempt.number,
             heuristic: false,
         });

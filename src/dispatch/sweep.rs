@@ -14,7 +14,7 @@ use crate::{
     error_chain::chain,
     store::{
         Db, StoreError, idempotency,
-        life::{self, Locked},
+        life::{self, StoredMessage},
         maintenance,
         reports::Match,
     },
@@ -186,7 +186,7 @@ async fn timers(engine: &Engine) -> Result<usize, StoreError> {
 
 /// The question that is due about a message. The next one is noted at once, so that a crash asks again and two processes do not
 /// ask together.
-fn question(locked: &mut Locked, live: &super::Live, now: Now) -> Option<Question> {
+fn question(locked: &mut StoredMessage, live: &super::Live, now: Now) -> Option<Question> {
     let attempt = locked.life.due_poll(now)?;
     let (number, provider, native) = (attempt.number, attempt.provider.clone(), attempt.provider_message_id.clone());
     let first = match live.capabilities(&provider).map(|capabilities| capabilities.reports) {

@@ -6,12 +6,9 @@ use uuid::Uuid;
 use super::{StoreError, small, unsmall, word};
 use crate::domain::{
     Timestamp,
-    ids::{AttemptId, CallId, MessageId, first_uuid_at},
+    ids::{AttemptId, CallId, MessageId},
     life::{Attempt, Cause, Changed},
 };
-
-/// An attempt may be this much younger than its message: send time ahead, validity, windows.
-pub const YOUNGER_BY: chrono::TimeDelta = chrono::TimeDelta::days(40);
 
 struct Row {
     id: Uuid,
@@ -103,11 +100,11 @@ pub async fn of_messages(
                 error_category, error_retryable, provider_code, started_at, answered_at, completed_at, evidence_until,
                 next_poll_at, polls, segments, price, parts_delivered
          from attempts
-         where message_id = any($1) and id >= $2 and id < $3
+         where message_id = any($1) and message_id between $2 and $3
          order by message_id, number",
         &ids,
-        first_uuid_at(first.time()),
-        first_uuid_at(last.time() + YOUNGER_BY),
+        first.0,
+        last.0,
     )
     .fetch_all(connection)
     .await?;
@@ -170,7 +167,8 @@ async fn update(connection: &mut PgConnection, changed: &[Written<'_>]) -> Resul
     }
     let each = || changed.iter().map(|(_, _, attempt)| *attempt);
     let error = || each().map(|attempt| attempt.error.as_ref());
-    let ids: Vec<Uuid> = each().map(|attempt| attempt.id.0).collect();
+    let messages: Vec<Uuid> = changed.iter().map(|(message, _, _)| message.0).collect();
+    let numbers: Vec<i16> = each().map(|attempt| small(attempt.number)).collect();
     let statuses: Vec<&str> = each().map(|attempt| attempt.status.as_str()).collect();
     let native: Vec<Option<&str>> = each().map(|attempt| attempt.provider_message_id.as_deref()).collect();
     let codes: Vec<Option<&str>> = error().map(|cause| cause.map(|cause| cause.code.as_str())).collect();
@@ -194,11 +192,11 @@ async fn update(connection: &mut PgConnection, changed: &[Written<'_>]) -> Resul
              segments = n.segments, price = n.price, parts_delivered = n.parts::smallint[]
          from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
                      $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::smallint[],
-                     $13::smallint[], $14::text[], $15::text[])
-              as n (id, status, native, code, category, retryable, provider_code, answered, completed, evidence, poll_at,
-                    polls, segments, price, parts)
-         where a.id = n.id and a.id = any($1)",
-        &ids,
+                     $13::smallint[], $14::text[], $15::text[], $16::smallint[])
+              as n (message, status, native, code, category, retryable, provider_code, answered, completed, evidence, poll_at,
+                    polls, segments, price, parts, number)
+         where a.message_id = n.message and a.number = n.number and a.message_id between $17 and $18",
+        &messages,
         &statuses as &[&str],
         &native as &[Option<&str>],
         &codes as &[Option<&str>],
@@ -213,6 +211,9 @@ async fn update(connection: &mut PgConnection, changed: &[Written<'_>]) -> Resul
         &segments as &[Option<i16>],
         &prices as &[Option<&str>],
         &parts,
+        &numbers,
+        messages.iter().min(),
+        messages.iter().max(),
     )
     .execute(connection)
     .await?;

@@ -3,7 +3,11 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{StoreError, life::class, small};
+use super::{
+    StoreError,
+    life::{self, Lease, StoredMessage},
+    small,
+};
 use crate::domain::{Timestamp, message::NewMessage, segments::Encoding};
 
 /// A message as it is stored: the content of a sensitive one is already sealed.
@@ -15,37 +19,48 @@ pub struct Insert {
     pub sealed: Option<Vec<u8>>,
 }
 
-/// Stores messages and queues them.
-pub async fn insert(connection: &mut PgConnection, inserts: &[&Insert]) -> Result<(), StoreError> {
+/// Stores messages and queues them, with the attempts that they begin with. `lease` is given to those that are being sent.
+pub async fn insert(
+    connection: &mut PgConnection,
+    inserts: &[(&Insert, &StoredMessage)],
+    lease: Option<Lease>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     if inserts.is_empty() {
         return Ok(());
     }
     insert_rows(&mut *connection, inserts).await?;
-    insert_queue(connection, inserts).await
+    let stored: Vec<&StoredMessage> = inserts.iter().map(|(_, stored)| *stored).collect();
+    life::save_attempts(&mut *connection, &stored).await?;
+    life::insert_queue(connection, &stored, lease, now).await
 }
 
-async fn insert_rows(connection: &mut PgConnection, inserts: &[&Insert]) -> Result<(), StoreError> {
-    let each = || inserts.iter().map(|insert| &insert.message);
-    let readable = || inserts.iter().map(|insert| (!insert.message.sensitive).then_some(&insert.message.content));
+async fn insert_rows(connection: &mut PgConnection, inserts: &[(&Insert, &StoredMessage)]) -> Result<(), StoreError> {
+    let each = || inserts.iter().map(|(insert, _)| &insert.message);
+    let readable = || inserts.iter().map(|(insert, _)| (!insert.message.sensitive).then_some(&insert.message.content));
     let json = |value: &_| serde_json::to_string(value).unwrap_or_default();
     let ids: Vec<Uuid> = each().map(|m| m.id.0).collect();
     let apps: Vec<&str> = each().map(|m| m.app.as_str()).collect();
     let batches: Vec<Option<Uuid>> = each().map(|m| m.batch_id.map(|id| id.0)).collect();
     let tests: Vec<bool> = each().map(|m| m.test).collect();
-    let statuses: Vec<&str> =
-        each().map(|m| if m.send_at.is_some_and(|at| at > m.created_at) { "scheduled" } else { "queued" }).collect();
+    let statuses: Vec<&str> = inserts.iter().map(|(_, stored)| stored.life.status.as_str()).collect();
+    let attempts = || inserts.iter().map(|(_, stored)| stored.life.attempts.last());
+    let providers: Vec<Option<&str>> = attempts().map(|attempt| Some(attempt?.provider.as_str())).collect();
     let recipients: Vec<&str> = each().map(|m| m.to.as_str()).collect();
     let countries: Vec<Option<&str>> = each().map(|m| m.country.as_deref()).collect();
     let first = || each().map(|m| m.plan.steps.first());
     let channels: Vec<&str> = first().map(|step| step.map_or("sms", |step| step.channel.as_str())).collect();
-    let senders: Vec<Option<&str>> = first().map(|step| step?.from.as_deref()).collect();
+    let senders: Vec<Option<&str>> = attempts()
+        .zip(first())
+        .map(|(attempt, step)| attempt.map(|attempt| attempt.sender.as_str()).or_else(|| step?.from.as_deref()))
+        .collect();
     let categories: Vec<&str> = each().map(|m| m.category.as_str()).collect();
     let sensitive: Vec<bool> = each().map(|m| m.sensitive).collect();
     let bodies: Vec<Option<&str>> = readable().map(|content| content?.text.as_deref()).collect();
     let templates: Vec<Option<&str>> = each().map(|m| Some(m.content.template.as_ref()?.name.as_str())).collect();
     let params: Vec<Option<String>> =
         readable().map(|content| Some(json(&content?.template.as_ref()?.params))).collect();
-    let sealed: Vec<Option<&[u8]>> = inserts.iter().map(|insert| insert.sealed.as_deref()).collect();
+    let sealed: Vec<Option<&[u8]>> = inserts.iter().map(|(insert, _)| insert.sealed.as_deref()).collect();
     let encodings: Vec<Option<&str>> = each().map(|m| m.encoding.map(Encoding::as_str)).collect();
     let segments: Vec<Option<i16>> = each().map(|m| m.segments.map(small)).collect();
     let plans: Vec<String> = each().map(|m| serde_json::to_string(&m.plan).unwrap_or_default()).collect();
@@ -59,17 +74,17 @@ async fn insert_rows(connection: &mut PgConnection, inserts: &[&Insert]) -> Resu
     sqlx::query!(
         "insert into messages (id, app, batch_id, test, status, recipient, country, channel, sender, category, sensitive,
                                body, template, params, sealed, encoding, segments, plan, client_reference, metadata,
-                               callback_url, send_at, expires_at, created_at)
+                               callback_url, send_at, expires_at, created_at, provider)
          select id, app, batch_id, test, status, recipient, country, channel, sender, category, sensitive, body, template,
                 params::jsonb, sealed, encoding, segments, plan::jsonb, reference, metadata::jsonb, callback_url, send_at,
-                expires_at, created_at
+                expires_at, created_at, provider
          from unnest($1::uuid[], $2::text[], $3::uuid[], $4::boolean[], $5::text[], $6::text[], $7::text[], $8::text[],
                      $9::text[], $10::text[], $11::boolean[], $12::text[], $13::text[], $14::text[], $15::bytea[],
                      $16::text[], $17::smallint[], $18::text[], $19::text[], $20::text[], $21::text[],
-                     $22::timestamptz[], $23::timestamptz[], $24::timestamptz[])
+                     $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::text[])
               as n (id, app, batch_id, test, status, recipient, country, channel, sender, category, sensitive, body,
                     template, params, sealed, encoding, segments, plan, reference, metadata, callback_url, send_at,
-                    expires_at, created_at)",
+                    expires_at, created_at, provider)",
         &ids,
         &apps as &[&str],
         &batches as &[Option<Uuid>],
@@ -94,36 +109,7 @@ async fn insert_rows(connection: &mut PgConnection, inserts: &[&Insert]) -> Resu
         &send_ats as &[Option<Timestamp>],
         &expiries,
         &created,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn insert_queue(connection: &mut PgConnection, inserts: &[&Insert]) -> Result<(), StoreError> {
-    let each = || inserts.iter().map(|insert| &insert.message);
-    let ids: Vec<Uuid> = each().map(|m| m.id.0).collect();
-    let apps: Vec<&str> = each().map(|m| m.app.as_str()).collect();
-    let classes: Vec<i16> = each().map(|m| class(m.category)).collect();
-    let providers: Vec<&str> = each().map(|m| m.plan.steps.first().map_or("", |step| step.provider.as_str())).collect();
-    let next: Vec<bool> = each().map(|m| m.plan.steps.len() > 1).collect();
-    let scheduled: Vec<bool> = each().map(|m| m.send_at.is_some_and(|at| at > m.created_at)).collect();
-    let due: Vec<Timestamp> = each().map(|m| m.send_at.unwrap_or(m.created_at)).collect();
-    let expiries: Vec<Timestamp> = each().map(|m| m.expires_at).collect();
-    sqlx::query!(
-        "insert into queue (message_id, app, class, provider, step, has_next, send_due, scheduled, expires_at)
-         select id, app, class, provider, 0, has_next, due, scheduled, expires
-         from unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[], $5::boolean[], $6::timestamptz[],
-                     $7::timestamptz[], $8::boolean[])
-              as n (id, app, class, provider, has_next, due, expires, scheduled)",
-        &ids,
-        &apps as &[&str],
-        &classes,
-        &providers as &[&str],
-        &next,
-        &due,
-        &expiries,
-        &scheduled,
+        &providers as &[Option<&str>],
     )
     .execute(connection)
     .await?;

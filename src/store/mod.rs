@@ -45,6 +45,9 @@ pub enum StoreError {
     /// Migrations could not be applied.
     #[error("a migration failed")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// Somebody else changed a message after it was read. The same work, done again, reads it anew.
+    #[error("a message was changed by somebody else in between")]
+    Overtaken,
     /// The unit of work panicked or was cut off at shutdown.
     #[error("the unit of work was cut off")]
     CutOff,
@@ -63,7 +66,7 @@ impl StoreError {
                 let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
                 code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
             }
-            Self::Migration(_) | Self::CutOff | Self::UnsafeDurability(_) => false,
+            Self::Migration(_) | Self::Overtaken | Self::CutOff | Self::UnsafeDurability(_) => false,
         }
     }
 
@@ -73,7 +76,11 @@ impl StoreError {
             Self::Database(error) => {
                 error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "55P03")
             }
-            Self::Corrupt { .. } | Self::Migration(_) | Self::CutOff | Self::UnsafeDurability(_) => false,
+            Self::Corrupt { .. }
+            | Self::Migration(_)
+            | Self::Overtaken
+            | Self::CutOff
+            | Self::UnsafeDurability(_) => false,
         }
     }
 }
@@ -100,6 +107,12 @@ impl Db {
             ("idle_in_transaction_session_timeout", "10s"),
             // Business time is UTC everywhere.
             ("timezone", "UTC"),
+            // Every question has its index. Statistics are always behind on the partition of today, and a plan that was made while
+            // it was empty would read all of it later, again and again.
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("jit", "off"),
         ]);
         let share = |part: u32| (max_connections * part / 8).max(1);
         Self {

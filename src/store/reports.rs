@@ -12,6 +12,8 @@ use crate::domain::{
 
 /// How long a report waits for its attempt; and within which attempts are looked for first, since few reports are later.
 pub const KEPT_FOR: chrono::TimeDelta = chrono::TimeDelta::hours(80);
+/// An attempt may be this much younger than its message: a send time ahead, and the validity after it.
+const LONGEST_BEFORE_SENDING: chrono::TimeDelta = chrono::TimeDelta::days(34);
 
 /// An attempt as a report names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +71,8 @@ pub struct StoredReport {
     pub rematch_at: Option<Timestamp>,
 }
 
-/// Finds the attempts, begun at this time or later, that reports name by the provider's id. One answer for each question, in order.
+/// Finds the attempts, of messages made at this time or later, that reports name by the provider's id. One answer for each question,
+/// in order.
 pub async fn by_provider_message_id(
     connection: &mut PgConnection,
     questions: &[(&str, &str)],
@@ -80,7 +83,7 @@ pub async fn by_provider_message_id(
     let rows = sqlx::query!(
         r#"select n.ordinal as "ordinal!", a.message_id, a.number
            from unnest($1::text[], $2::text[]) with ordinality as n (provider, native, ordinal)
-           join attempts a on a.provider = n.provider and a.provider_message_id = n.native and a.id >= $3"#,
+           join attempts a on a.provider = n.provider and a.provider_message_id = n.native and a.message_id >= $3"#,
         &providers as &[&str],
         &ids as &[&str],
         first_uuid_at(since),
@@ -106,7 +109,8 @@ pub async fn by_call(
     let rows = sqlx::query!(
         r#"select n.ordinal as "ordinal!", min(a.message_id::text)::uuid as "message_id!", min(a.number) as "number!"
            from unnest($1::uuid[], $2::text[]) with ordinality as n (call, recipient, ordinal)
-           join attempts a on a.call_id = n.call and (n.recipient = '' or a.recipient = n.recipient) and a.id >= $3
+           join attempts a on a.call_id = n.call and (n.recipient = '' or a.recipient = n.recipient)
+                and a.message_id >= $3
            group by n.ordinal
            having count(*) = 1"#,
         &calls,
@@ -149,9 +153,10 @@ pub async fn candidates(
 ) -> Result<Vec<Candidate>, StoreError> {
     let rows = sqlx::query!(
         r#"select a.message_id as "message_id!", a.number as "number!", false as "in_flight!"
-           from attempts a join messages m on m.id = a.message_id
-           where a.provider = $1 and a.recipient = $2 and a.status = 'unknown' and a.provider_message_id is null
-             and ltrim(a.sender, '+') = ltrim($3, '+') and a.evidence_until > $4 and a.id >= $5 and a.id < $7
+           from messages m join attempts a on a.message_id = m.id
+           where m.recipient = $2 and m.id >= $5
+             and a.provider = $1 and a.status = 'unknown' and a.provider_message_id is null
+             and ltrim(a.sender, '+') = ltrim($3, '+') and a.evidence_until > $4 and a.id < $7
              and (m.body is null or $6::text is null or btrim(m.body) = btrim($6))
            union all
            select m.id, 0::smallint, true
@@ -163,7 +168,7 @@ pub async fn candidates(
         recipient,
         sender,
         now,
-        first_uuid_at(now - KEPT_FOR),
+        first_uuid_at(now - KEPT_FOR - LONGEST_BEFORE_SENDING),
         report.report.target.text,
         report.id,
     )

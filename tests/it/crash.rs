@@ -123,6 +123,27 @@ async fn a_post_that_was_committed_but_not_answered_is_the_same_message_when_it_
     let after = site.start().await;
     let answer = after.post("key", TO, "hello").await.unwrap();
     assert_eq!((answer.status, answer.header("idempotent-replayed")), (202, "true"), "{}", answer.text);
+    // It was stored with its attempt: whether the process had come to the call, nobody knows.
+    site.let_leases_run_out().await;
+    after.wait_for_status(string(&answer.json["id"]), "unknown").await;
+    assert_eq!((site.database.count("select from messages").await, times(&site, "hello")), (1, 0));
+}
+
+#[tokio::test]
+async fn a_post_that_had_to_wait_is_sent_after_a_crash_at_its_commit() {
+    let site = nx_site().await;
+    site.pause("nx").await;
+    let mut killed = site.start().await;
+    let mut brake = site.hold_commits("insert on idempotency_keys", "true").await;
+    let client = killed.client.clone();
+    let posting = tokio::spawn(async move { process::post(&client, "key", TO, "hello").await });
+    brake.reached("commit").await;
+    killed.kill();
+    assert!(posting.await.unwrap().is_none(), "it was answered before it was durable");
+    brake.release().await;
+    site.resume().await;
+    let after = site.start().await;
+    let answer = after.post("key", TO, "hello").await.unwrap();
     after.wait_for_status(string(&answer.json["id"]), "sent").await;
     assert_eq!((site.database.count("select from messages").await, times(&site, "hello")), (1, 1));
 }
@@ -149,9 +170,11 @@ async fn a_connection_lost_at_the_commit_is_answered_503_and_the_key_resolves_it
 #[tokio::test]
 async fn a_message_that_was_claimed_but_not_written_is_unknown_and_never_sent() {
     let site = nx_site().await;
+    site.pause("nx").await;
     let mut killed = site.start().await;
-    let mut brake = site.hold_commits("update on queue", "old.lease is null and new.lease is not null").await;
     let id = killed.text(TO, "hello").await;
+    let mut brake = site.hold_commits("update on queue", "old.lease is null and new.lease is not null").await;
+    site.resume().await;
     brake.reached("commit").await;
     killed.kill();
     brake.release().await;
@@ -339,9 +362,11 @@ async fn a_process_frozen_during_a_call_for_longer_than_its_lease_changes_nothin
 #[tokio::test]
 async fn a_process_frozen_before_a_call_for_longer_than_its_lease_does_not_make_it() {
     let site = nx_site().await;
+    site.pause("nx").await;
     let frozen = site.start().await;
-    let mut brake = site.hold_commits("update on queue", "old.lease is null and new.lease is not null").await;
     let id = frozen.text(TO, "hello").await;
+    let mut brake = site.hold_commits("update on queue", "old.lease is null and new.lease is not null").await;
+    site.resume().await;
     brake.reached("commit").await;
     frozen.freeze();
     brake.release().await;

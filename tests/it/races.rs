@@ -38,7 +38,7 @@ async fn an_answer_that_comes_while_its_report_is_applied_does_not_undo_what_the
     let answer = process.client.post(SHOP, "/v1/messages", &body).await;
     assert_eq!(answer.status, 202, "{}", answer.text);
     brake.reached("commit").await;
-    brake.reached("select%from messages").await;
+    brake.reached("update messages").await;
     brake.release().await;
     let message = process.wait_for_status(string(&answer.json["id"]), "sent").await;
     assert_eq!(attempts(&message), ["hw undelivered", "nx sent"]);

@@ -3,20 +3,31 @@
 //! Attempts are committed before a call is made, so after a crash an open attempt says that a call may have been made. Only what
 //! a free slot will send now is claimed.
 
-mod plan;
+pub(super) mod plan;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
 use nix::time::{ClockId, clock_gettime};
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use plan::Planner;
 
-use super::{AFTER_FAILURE, Engine, LiveProvider, live::Unavailable, log_failure, record, writers::GROUP};
+use super::{
+    AFTER_FAILURE, Engine, LiveProvider,
+    live::Unavailable,
+    log_failure,
+    record,
+    writers::GROUP,
+};
 use crate::{
     domain::{
         Timestamp,
-        ids::MessageId,
+        ids::{AttemptId, MessageId},
         life::{Answer, Cause},
         report::{storable, storable_id},
     },
@@ -25,7 +36,7 @@ use crate::{
     store::{
         Db, StoreError,
         budgets::{self, Budget},
-        life::{self, Lease, Locked},
+        life::{self, Lease, StoredMessage},
         maintenance,
     },
 };
@@ -105,7 +116,7 @@ enum Found {
 async fn turn(engine: &Engine, provider: &Arc<LiveProvider>) -> Result<Found, StoreError> {
     match provider.unavailable() {
         None => {
-            let slots = free_slots(provider).await;
+            let Some(slots) = free_slots(provider).await else { return Ok(Found::Nothing) };
             if engine.stopping() {
                 return Ok(Found::Nothing);
             }
@@ -114,8 +125,10 @@ async fn turn(engine: &Engine, provider: &Arc<LiveProvider>) -> Result<Found, St
         Some(Unavailable::Paused) => pass_over(engine, provider, "the provider is paused").await,
         Some(Unavailable::BreakerOpen) => {
             // The probe goes first: what is passed over cannot show that the provider is back.
-            if provider.breaker.take_probe() {
-                hand_over(engine, provider, 1, 1).await?;
+            if provider.breaker.take_probe()
+                && let Some(slot) = provider.try_slots(1)
+            {
+                hand_over(engine, provider, slot, 1).await?;
             }
             pass_over(engine, provider, "the provider's breaker is open").await
         }
@@ -125,27 +138,32 @@ async fn turn(engine: &Engine, provider: &Arc<LiveProvider>) -> Result<Found, St
 async fn hand_over(
     engine: &Engine,
     provider: &Arc<LiveProvider>,
-    calls: usize,
+    mut slots: OwnedSemaphorePermit,
     messages: usize,
 ) -> Result<Found, StoreError> {
     let per_call = provider.capabilities().max_recipients_per_call.max(1);
-    let messages = calls.saturating_mul(per_call).min(GROUP).min(messages);
-    let prepared = match claim(engine, provider, calls, messages).await? {
-        Claimed::Calls(prepared) => prepared,
+    let messages = slots.num_permits().saturating_mul(per_call).min(GROUP).min(messages);
+    let (prepared, due) = match claim(engine, provider, slots.num_permits(), messages).await? {
+        Claimed::Calls { prepared, due } => (prepared, due),
         Claimed::RateIsUsedUp => return Ok(Found::RateIsUsedUp),
-        Claimed::DayIsUsedUp => return pass_over(engine, provider, "the provider's daily limit is used up").await,
+        Claimed::DayIsUsedUp => {
+            drop(slots);
+            return pass_over(engine, provider, "the provider's daily limit is used up").await;
+        }
     };
+    provider.backlog.store(due >= messages, Ordering::Relaxed);
     let found = if prepared.is_empty() { Found::Nothing } else { Found::Some };
-    for call in prepared {
-        make_call(engine, provider, call).await;
-    }
+    make_calls(engine, provider, prepared, &mut slots);
     Ok(found)
 }
 
-/// Waits for a free slot and counts how many there are.
-async fn free_slots(provider: &LiveProvider) -> usize {
-    drop(provider.in_flight.acquire().await);
-    provider.in_flight.available_permits().max(1)
+/// Waits for a free slot and takes all that are free.
+async fn free_slots(provider: &LiveProvider) -> Option<OwnedSemaphorePermit> {
+    let mut slots = provider.in_flight.clone().acquire_owned().await.ok()?;
+    if let Some(more) = provider.try_slots(GROUP - 1) {
+        slots.merge(more);
+    }
+    Some(slots)
 }
 
 /// The provider is not there: what has somewhere else to go, goes.
@@ -165,18 +183,18 @@ async fn pass_over(engine: &Engine, provider: &LiveProvider, why: &'static str) 
     Ok(if next.is_empty() { Found::Nothing } else { Found::Some })
 }
 
-/// A call that is about to be made, and for which messages.
-struct Prepared {
-    call: Call,
-    sent_for: Vec<Entry>,
-    /// Not after this, by a clock that also counts while the machine is suspended.
-    not_after: Duration,
+/// A message in a call, as the claim left it.
+struct HandedOver {
+    message: StoredMessage,
+    attempt: AttemptId,
 }
 
-#[derive(Clone, Copy)]
-struct Entry {
-    message: MessageId,
-    attempt: u16,
+/// A call that is about to be made, and for which messages.
+pub(super) struct Prepared {
+    call: Call,
+    sent_for: Vec<HandedOver>,
+    /// Not after this, by a clock that also counts while the machine is suspended.
+    not_after: Duration,
 }
 
 /// Time since boot, suspension included: a lease ages while the machine sleeps.
@@ -186,7 +204,11 @@ fn since_boot() -> Duration {
 
 /// What a claim brought.
 enum Claimed {
-    Calls(Vec<Prepared>),
+    Calls {
+        prepared: Vec<Prepared>,
+        /// How many messages were found, whether or not they found a place in a call.
+        due: usize,
+    },
     RateIsUsedUp,
     DayIsUsedUp,
 }
@@ -198,18 +220,11 @@ async fn claim(
     calls: usize,
     messages: usize,
 ) -> Result<Claimed, StoreError> {
-    let live = engine.live();
-    let lease = Lease { token: Uuid::new_v4(), length: live.config.dispatch.lease };
-    let not_after = (since_boot() + lease.length).saturating_sub(provider.section.timeout + LEASE_MARGIN);
-    let planner = Planner {
-        engine: engine.clone(),
-        config: live.config.clone(),
-        provider: provider.clone(),
-        now: engine.clock().now(),
-        not_after,
-        calls,
-    };
-    Db::unit(&engine.db().work, move |connection| {
+    let lease = new_lease(engine);
+    let planner = Planner::new(engine, provider, lease, calls);
+    let opened = Opened::default();
+    let of_unit = opened.clone();
+    let claimed = Db::unit(&engine.db().work, move |connection| {
         Box::pin(async move {
             let (name, limits) = (&planner.provider.name, planner.provider.limits());
             let allowed = if limits.is_empty() {
@@ -222,22 +237,87 @@ async fn claim(
                 }
             };
             let limit = i64::try_from(messages.min(allowed)).unwrap_or(i64::MAX);
-            let mut due = life::lock_due(&mut *connection, name, planner.now, limit).await?;
-            let prepared = planner.plan(&mut due);
-            let started: Vec<&Locked> = due.iter().filter(|locked| locked.life.send.is_none()).collect();
+            let found = life::lock_due(&mut *connection, name, planner.now, limit).await?;
+            let due = found.len();
+            let (mut prepared, _) = planner.plan(found);
+            let started: Vec<&StoredMessage> = started(&prepared).collect();
             if !limits.is_empty() {
                 budgets::take(&mut *connection, name, started.len()).await?;
             }
             life::save(connection, &started, Some(lease), planner.now).await?;
-            Ok(Claimed::Calls(prepared))
+            of_unit.note(&prepared);
+            handed_over(&mut prepared).for_each(StoredMessage::is_claimed);
+            Ok(Claimed::Calls { prepared, due })
         })
     })
-    .await
+    .await;
+    claimed.inspect_err(|_| opened.take_back(engine))
 }
 
-/// Makes the call in a task of its own and hands what came of it to the writers. Waits only for a free slot.
-async fn make_call(engine: &Engine, provider: &Arc<LiveProvider>, prepared: Prepared) {
-    let Ok(slot) = provider.in_flight.clone().acquire_owned().await else { return };
+/// A claim of this process that begins now.
+pub(super) fn new_lease(engine: &Engine) -> Lease {
+    Lease { token: Uuid::new_v4(), length: engine.live().config.dispatch.lease }
+}
+
+/// The messages for which attempts were opened.
+pub(super) fn started(prepared: &[Prepared]) -> impl Iterator<Item = &StoredMessage> {
+    prepared.iter().flat_map(|call| call.sent_for.iter().map(|handed_over| &handed_over.message))
+}
+
+/// The same, to be told that they are stored.
+pub(super) fn handed_over(prepared: &mut [Prepared]) -> impl Iterator<Item = &mut StoredMessage> {
+    prepared.iter_mut().flat_map(|call| call.sent_for.iter_mut().map(|handed_over| &mut handed_over.message))
+}
+
+/// Attempts that a unit of work opened whose commit may fail without anybody knowing whether it took place.
+#[derive(Clone, Default)]
+pub(super) struct Opened(Arc<Mutex<Vec<(MessageId, AttemptId)>>>);
+
+/// A commit that was cut off may still take place, so the attempts are looked for more than once.
+const TAKEN_BACK_AFTER: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(5)];
+
+impl Opened {
+    /// All is written and only the commit is left.
+    pub(super) fn note(&self, prepared: &[Prepared]) {
+        let opened = prepared.iter().flat_map(|call| &call.sent_for).map(|it| (it.message.life.id, it.attempt));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(opened);
+    }
+
+    /// The commit failed, as far as one can tell, and no call will be made: should the attempts be there, they never began.
+    pub(super) fn take_back(self, engine: &Engine) {
+        let opened = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        if opened.is_empty() {
+            return;
+        }
+        let answer = answer_of_error(&ProviderError::not_connected("the claim could not be committed"), 1);
+        let of_task = engine.clone();
+        engine.spawn(async move {
+            for wait in TAKEN_BACK_AFTER {
+                of_task.pause(wait).await;
+                for (message, attempt) in opened.iter().copied() {
+                    let entry = record::Entry { message, attempt, claimed: None, answer: answer.clone() };
+                    drop(of_task.shared.record.send(entry).await);
+                }
+            }
+        });
+    }
+}
+
+/// Makes the calls, each in a task of its own and in a slot of its own, and hands what comes of them to the writers.
+pub(super) fn make_calls(
+    engine: &Engine,
+    provider: &Arc<LiveProvider>,
+    prepared: Vec<Prepared>,
+    slots: &mut OwnedSemaphorePermit,
+) {
+    for call in prepared {
+        // There are never more calls than slots: they were planned for so many.
+        let Some(slot) = slots.split(1) else { return };
+        make_call(engine, provider, call, slot);
+    }
+}
+
+fn make_call(engine: &Engine, provider: &Arc<LiveProvider>, prepared: Prepared, slot: OwnedSemaphorePermit) {
     let (of_call, provider) = (engine.clone(), provider.clone());
     engine.spawn(async move {
         let count_of_call = prepared.sent_for.len();
@@ -251,14 +331,17 @@ async fn make_call(engine: &Engine, provider: &Arc<LiveProvider>, prepared: Prep
             take_note(&provider, &answers, started.elapsed(), of_call.clock().now());
             answers
         };
-        for (entry, answer) in prepared.sent_for.iter().zip(answers) {
+        for (handed_over, answer) in prepared.sent_for.into_iter().zip(answers) {
             count(&provider.name, &answer);
-            let entry = record::Entry { message: entry.message, attempt: entry.attempt, answer };
+            let HandedOver { message, attempt } = handed_over;
+            let entry = record::Entry { message: message.life.id, attempt, claimed: Some(message), answer };
             // The writers end only after every call has ended.
             drop(of_call.shared.record.send(entry).await);
         }
         drop(slot);
-        provider.wake.notify_one();
+        if provider.backlog.load(Ordering::Relaxed) {
+            provider.wake.notify_one();
+        }
     });
 }
 

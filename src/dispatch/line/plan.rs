@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use super::{Entry, Prepared};
+use super::{HandedOver, LEASE_MARGIN, Prepared, since_boot};
 use crate::{
     config::Config,
     dispatch::{Engine, LiveProvider},
@@ -16,14 +16,14 @@ use crate::{
     providers::{Call, Submission},
     routing,
     secrets::Secrets,
-    store::life::{Locked, StoredContent},
+    store::life::{Lease, StoredContent, StoredMessage},
 };
 
 /// Makes calls out of messages.
-pub(super) struct Planner {
+pub(in crate::dispatch) struct Planner {
     pub(super) engine: Engine,
     pub(super) config: Arc<Config>,
-    pub(super) provider: Arc<LiveProvider>,
+    pub(in crate::dispatch) provider: Arc<LiveProvider>,
     pub(super) now: Timestamp,
     pub(super) not_after: Duration,
     /// At most so many.
@@ -31,41 +31,52 @@ pub(super) struct Planner {
 }
 
 impl Planner {
-    /// Opens an attempt for each message that finds a place in one of the calls. The others stay as they were.
-    pub(super) fn plan(&self, due: &mut [Locked]) -> Vec<Prepared> {
+    pub(in crate::dispatch) fn new(engine: &Engine, provider: &Arc<LiveProvider>, lease: Lease, calls: usize) -> Self {
+        let not_after = (since_boot() + lease.length).saturating_sub(provider.section.timeout + LEASE_MARGIN);
+        let (config, now) = (engine.live().config.clone(), engine.clock().now());
+        Self { engine: engine.clone(), config, provider: provider.clone(), now, not_after, calls }
+    }
+
+    /// Opens an attempt for each message that finds a place in one of the calls. The others are given back as they were.
+    pub(in crate::dispatch) fn plan(&self, due: Vec<StoredMessage>) -> (Vec<Prepared>, Vec<StoredMessage>) {
         let mut open: Vec<Draft> = Vec::new();
-        for locked in due {
-            let Some(ready) = self.prepare(locked) else { continue };
-            let place = open.iter().position(|draft| draft.takes(&ready, self.provider.capabilities()));
-            let place = match place {
-                Some(place) => place,
-                None if open.len() < self.calls => {
-                    open.push(Draft::new(&ready, self.now));
-                    open.len() - 1
-                }
-                None => continue,
-            };
-            let draft = &mut open[place];
-            let attempt_id = AttemptId::new(self.now);
-            let Some(number) = locked.life.start_attempt(attempt_id, draft.call_id, &ready.sender, self.now) else {
-                continue;
-            };
-            draft.add(locked, ready, attempt_id, number);
+        let mut left = Vec::new();
+        for mut message in due {
+            match self.place(&mut open, &mut message) {
+                Some((place, ready, attempt)) => open[place].add(message, ready, attempt),
+                None => left.push(message),
+            }
         }
-        open.into_iter().filter(|draft| !draft.submissions.is_empty()).map(|draft| self.finish(draft)).collect()
+        (open.into_iter().filter(|draft| !draft.submissions.is_empty()).map(|draft| self.finish(draft)).collect(), left)
+    }
+
+    /// Finds a place for a message in one of the calls, and opens its attempt.
+    fn place(&self, open: &mut Vec<Draft>, message: &mut StoredMessage) -> Option<(usize, Ready, AttemptId)> {
+        let ready = self.prepare(message)?;
+        let place = match open.iter().position(|draft| draft.takes(&ready, self.provider.capabilities())) {
+            Some(place) => place,
+            None if open.len() < self.calls => {
+                open.push(Draft::new(&ready, self.now));
+                open.len() - 1
+            }
+            None => return None,
+        };
+        let attempt = AttemptId::new(self.now);
+        message.life.start_attempt(attempt, open[place].call_id, &ready.sender, self.now)?;
+        Some((place, ready, attempt))
     }
 
     /// What the provider gets of a message, by the bindings and senders of this moment.
-    fn prepare(&self, locked: &Locked) -> Option<Ready> {
-        let send = locked.life.send?;
-        let step = locked.life.step(send.step)?;
+    fn prepare(&self, message: &StoredMessage) -> Option<Ready> {
+        let send = message.life.send?;
+        let step = message.life.step(send.step)?;
         // Content that cannot be opened goes out as nothing, and the driver refuses that: no route can mend a lost key.
-        let content = open(self.engine.secrets(), locked).unwrap_or_default();
+        let content = open(self.engine.secrets(), message).unwrap_or_default();
         let template = content.template.as_ref().and_then(|used| self.config.templates.get(&used.name));
         let binding = template.and_then(|template| template.bindings.get(&self.provider.name));
         let sender = routing::sender_for(step, binding, &self.provider.section).unwrap_or_default();
         let bound = routing::bind(&content, template, &self.provider.name);
-        Some(Ready { content, bound, sender, group_limit: send.group_limit, to: locked.to.as_str().to_owned() })
+        Some(Ready { content, bound, sender, group_limit: send.group_limit, to: message.to.as_str().to_owned() })
     }
 
     fn finish(&self, draft: Draft) -> Prepared {
@@ -88,11 +99,11 @@ impl Planner {
 }
 
 /// The content of a message, readable.
-fn open(secrets: &Secrets, locked: &Locked) -> Option<Content> {
-    match &locked.content {
+fn open(secrets: &Secrets, message: &StoredMessage) -> Option<Content> {
+    match &message.content {
         StoredContent::Plain(content) => Some(content.clone()),
         StoredContent::Sealed(sealed) => {
-            let opened = secrets.open(sealed, locked.life.id.0.as_bytes()).ok()?;
+            let opened = secrets.open(sealed, message.life.id.0.as_bytes()).ok()?;
             serde_json::from_slice(&opened).ok()
         }
         StoredContent::Erased => None,
@@ -115,7 +126,7 @@ struct Draft {
     weight: usize,
     numbers: HashSet<String>,
     submissions: Vec<Submission>,
-    sent_for: Vec<Entry>,
+    sent_for: Vec<HandedOver>,
 }
 
 impl Draft {
@@ -141,17 +152,17 @@ impl Draft {
             && !self.numbers.contains(&ready.to)
     }
 
-    fn add(&mut self, locked: &Locked, ready: Ready, attempt_id: AttemptId, number: u16) {
+    fn add(&mut self, message: StoredMessage, ready: Ready, attempt: AttemptId) {
         let submission = Submission {
-            attempt_id,
-            attempt_number: number,
-            to: locked.to.clone(),
+            attempt_id: attempt,
+            attempt_number: message.life.attempts.last().map_or(1, |attempt| attempt.number),
+            to: message.to.clone(),
             text: ready.content.text,
             binding: ready.bound,
         };
         self.weight += submission.weight();
         self.numbers.insert(ready.to);
         self.submissions.push(submission);
-        self.sent_for.push(Entry { message: locked.life.id, attempt: number });
+        self.sent_for.push(HandedOver { message, attempt });
     }
 }

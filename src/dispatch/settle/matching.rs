@@ -11,8 +11,8 @@ use crate::{
     },
 };
 
-/// A report that has waited so long is looked for among all attempts there are, not only those of the last days.
-const LATE: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
+/// A report that has waited so long is looked for among the attempts of all messages there are, not only those of the last days.
+const LATE: chrono::TimeDelta = chrono::TimeDelta::seconds(3);
 
 /// Finds the attempts: by the call's reference and the recipient, by the provider's id, and where a provider gives neither
 /// before its answer, by being the only unclear attempt that fits.
@@ -34,7 +34,7 @@ pub(super) async fn find_attempts(
     Ok(())
 }
 
-/// Finds the attempts of reports that name one, among those begun since then.
+/// Finds the attempts of reports that name one, among those of messages made since then.
 async fn find_named(
     connection: &mut sqlx::PgConnection,
     reports: &mut [Sorted],

@@ -19,7 +19,7 @@ use crate::{
     domain::{
         Timestamp,
         ids::{CallId, InboundMessageId, MessageId, new_uuid, time_of},
-        life::Absorbed,
+        life::{Absorbed, Changed},
         report::{Inbound, Report},
     },
     providers::{Callback, CallbackEvent},
@@ -27,7 +27,7 @@ use crate::{
         Db, StoreError,
         callbacks::{self, CallbackState, StoredCallback},
         inbound::{self, InboundRecord},
-        life::{self, Locked},
+        life::{self, StoredMessage},
         reports::{self, Match, Outcome, StoredReport},
     },
 };
@@ -134,11 +134,17 @@ pub(super) fn spawn(
 async fn settle(engine: &Engine, group: Vec<Arrival>) {
     let (live, now) = (engine.live(), engine.clock().now());
     let group = Arc::new(group);
-    let arrivals = group.clone();
-    let done = Db::unit(&engine.db().intake, move |connection| {
-        Box::pin(async move { apply(connection, &live, &arrivals, now).await })
-    })
-    .await;
+    let unit = |reading| {
+        let (live, arrivals) = (live.clone(), group.clone());
+        Db::unit(&engine.db().intake, move |connection| {
+            Box::pin(async move { apply(connection, &live, &arrivals, reading, now).await })
+        })
+    };
+    let done = match unit(Reading::Free).await {
+        // Somebody else had to do with one of the messages at the same time.
+        Err(StoreError::Overtaken) => unit(Reading::Locked).await,
+        done => done,
+    };
     let Ok(mut group) = Arc::try_unwrap(group) else { return };
     match done {
         Ok(next) => {
@@ -234,7 +240,7 @@ async fn apply_alone(
         answer: None,
     };
     let mut savepoint = connection.begin().await?;
-    match apply(&mut savepoint, live, &[arrival], now).await {
+    match apply(&mut savepoint, live, &[arrival], Reading::Locked, now).await {
         Ok(_) => {
             savepoint.commit().await?;
             Ok((CallbackState::Done, None))
@@ -265,6 +271,7 @@ async fn apply(
     connection: &mut sqlx::PgConnection,
     live: &Live,
     arrivals: &[Arrival],
+    reading: Reading,
     now: Timestamp,
 ) -> Result<HashSet<String>, StoreError> {
     let new: Vec<(&StoredCallback, CallbackState)> =
@@ -275,7 +282,7 @@ async fn apply(
     matching::decide_doubtful(live, &mut reports, &mut arrived);
     let polled: Vec<bool> = reports.iter().map(|sorted| sorted.polled).collect();
     let mut kept: Vec<StoredReport> = reports.into_iter().map(|sorted| sorted.report).collect();
-    let next = absorb_all(&mut *connection, &mut kept, now).await?;
+    let next = absorb_all(&mut *connection, &mut kept, reading, now).await?;
     // What a carrier says by itself is kept whatever it is; the same answer to each of our questions tells nothing.
     let mut polled = polled.into_iter();
     kept.retain(|report| polled.next() != Some(true) || report.outcome != Outcome::Ignored);
@@ -361,21 +368,41 @@ fn received(live: &Live, arrival: &Arrival, inbound: &Inbound, now: Timestamp) -
     }
 }
 
-/// Locks the messages that the reports are about, applies them and saves.
+/// How the messages are read that reports are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Without locks; if somebody else changes one at the same time, all is done again.
+    Free,
+    /// Under lock.
+    Locked,
+}
+
+/// Reads the messages that the reports are about, applies them and saves what they changed.
 async fn absorb_all(
     connection: &mut sqlx::PgConnection,
     reports: &mut [StoredReport],
+    reading: Reading,
     now: Timestamp,
 ) -> Result<HashSet<String>, StoreError> {
     let ids: HashSet<MessageId> = reports.iter().filter_map(|report| Some(report.matched?.message)).collect();
-    let mut locked = life::lock(&mut *connection, &ids.into_iter().collect::<Vec<_>>()).await?;
-    absorb(reports, &mut locked, now);
-    life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
-    Ok(life::next_providers(&locked))
+    let ids: Vec<MessageId> = ids.into_iter().collect();
+    let mut messages = match reading {
+        Reading::Free => life::read(&mut *connection, &ids).await?,
+        Reading::Locked => life::lock(&mut *connection, &ids).await?,
+    };
+    absorb(reports, &mut messages, now);
+    // What nothing was said about anew stays as it is: the call that is being made for it finds it as it left it.
+    let applied = |report: &&StoredReport| report.outcome == Outcome::Applied;
+    let changed: HashSet<MessageId> =
+        reports.iter().filter(applied).filter_map(|report| Some(report.matched?.message)).collect();
+    let untold = |message: &StoredMessage| message.life.attempts.iter().all(|attempt| attempt.changed == Changed::No);
+    messages.retain(|message| changed.contains(&message.life.id) || !untold(message));
+    life::save(connection, &messages.iter().collect::<Vec<_>>(), None, now).await?;
+    Ok(life::next_providers(&messages))
 }
 
 /// Lets reports act on the messages in hand, in the order in which they came, and notes what became of each.
-pub(super) fn absorb(reports: &mut [StoredReport], messages: &mut [Locked], now: Timestamp) {
+pub(super) fn absorb(reports: &mut [StoredReport], messages: &mut [StoredMessage], now: Timestamp) {
     let places: HashMap<MessageId, usize> =
         messages.iter().enumerate().map(|(place, locked)| (locked.life.id, place)).collect();
     for report in reports {
@@ -410,7 +437,7 @@ pub(super) async fn rematch(engine: &Engine) -> Result<usize, StoreError> {
                 due.into_iter().map(|report| Sorted { report, or_inbound: None, polled: false }).collect();
             matching::find_attempts(&mut *connection, &live, &mut sorted, now).await?;
             let mut reports: Vec<StoredReport> = sorted.into_iter().map(|sorted| sorted.report).collect();
-            let next = absorb_all(&mut *connection, &mut reports, now).await?;
+            let next = absorb_all(&mut *connection, &mut reports, Reading::Locked, now).await?;
             reports::update(connection, &reports).await?;
             Ok((reports.len(), next))
         })

@@ -108,6 +108,19 @@ impl Site {
         run(&mut self.connect().await, sql).await;
     }
 
+    /// Pauses a provider before a process starts: what is accepted for it waits in the queue.
+    pub async fn pause(&self, provider: &str) {
+        self.run(&format!(
+            "insert into provider_switches (provider, enabled, changed_at) values ('{provider}', false, now())"
+        ))
+        .await;
+    }
+
+    /// Resumes all providers; processes follow within a second.
+    pub async fn resume(&self) {
+        self.run("update provider_switches set enabled = true").await;
+    }
+
     /// Takes hold of a whole table, so that nothing is written to it; it can still be read.
     pub async fn hold_table(&self, table: &str) -> Brake {
         let mut connection = self.connect().await;

@@ -1,0 +1,71 @@
+-- Fewer indexes and no locks on the way of most messages; measured in benches/REPORT.md.
+
+-- Goes up with every change of a message or of what belongs to it. Whoever saves says which version it knew, so that nothing has
+-- to be locked between reading and saving.
+alter table messages add column version integer not null default 0;
+
+-- Attempts lie in the partition of their message's day and are found by it: one index instead of two, and a lookup by message
+-- touches one partition. The status is in no index any more, so that a report's update stays a HOT update.
+create table attempts_before as select * from attempts;
+drop table attempts;
+
+create table attempts (
+    message_id          uuid        not null,
+    number              smallint    not null check (number > 0),
+    id                  uuid        not null,
+    step                smallint    not null,
+    provider            text        not null,
+    channel             text        not null,
+    sender              text        not null,
+    recipient           text        not null,
+    call_id             uuid        not null,
+    status              text        not null check (status in ('sending', 'sent', 'delivered', 'undelivered', 'failed',
+                                                   'expired', 'unknown')),
+    provider_message_id text,
+    error_code          text,
+    error_category      text,
+    error_retryable     boolean,
+    provider_code       text,
+    started_at          timestamptz not null,
+    answered_at         timestamptz,
+    completed_at        timestamptz,
+    evidence_until      timestamptz,
+    next_poll_at        timestamptz,
+    polls               smallint    not null default 0,
+    segments            smallint,
+    price               text,
+    parts_delivered     smallint[]  not null default '{}',
+    primary key (message_id, number)
+) partition by range (message_id);
+
+create index attempts_provider_message on attempts (provider_message_id, provider) where provider_message_id is not null;
+create index attempts_call on attempts (call_id);
+
+-- The day (UTC) of a UUIDv7: its first 48 bits are milliseconds since 1970.
+create function day_of_uuid(id uuid) returns date
+language sql immutable as $$
+    select (to_timestamp(('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 1000.0) at time zone 'utc')::date
+$$;
+
+do $$
+declare
+    first date;
+    last date;
+begin
+    select day_of_uuid(min(message_id::text)::uuid), day_of_uuid(max(message_id::text)::uuid) into first, last
+    from attempts_before;
+    if first is not null then
+        perform ensure_partitions(first, last);
+    end if;
+end
+$$;
+
+insert into attempts (message_id, number, id, step, provider, channel, sender, recipient, call_id, status, provider_message_id,
+                      error_code, error_category, error_retryable, provider_code, started_at, answered_at, completed_at,
+                      evidence_until, next_poll_at, polls, segments, price, parts_delivered)
+select message_id, number, id, step, provider, channel, sender, recipient, call_id, status, provider_message_id, error_code,
+       error_category, error_retryable, provider_code, started_at, answered_at, completed_at, evidence_until, next_poll_at,
+       polls, segments, price, parts_delivered
+from attempts_before;
+
+drop table attempts_before;

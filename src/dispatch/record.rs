@@ -32,7 +32,7 @@ pub(super) struct Entry {
     /// Of which of its attempts.
     pub attempt: AttemptId,
     /// The message as the claim left it; none when nobody knows whether the claim was committed.
-    pub claimed: Option<StoredMessage>,
+    pub claimed: Option<Box<StoredMessage>>,
     /// What the provider said.
     pub answer: Answer,
 }
@@ -118,7 +118,7 @@ async fn apply(
 /// The messages as their claims left them, where that is enough to go by.
 fn as_claimed(entries: &[Entry]) -> Option<Vec<StoredMessage>> {
     let mut messages: Vec<StoredMessage> =
-        entries.iter().map(|entry| entry.claimed.clone()).collect::<Option<Vec<_>>>()?;
+        entries.iter().map(|entry| entry.claimed.as_deref().cloned()).collect::<Option<_>>()?;
     messages.sort_unstable_by_key(|message| message.life.id);
     // Two answers about one message: the second claim knows more than the first.
     let twice = messages.windows(2).any(|two| two[0].life.id == two[1].life.id);

@@ -42,7 +42,7 @@ where
 
 /// What waits, at most a group of it; nothing at the end.
 async fn next_group<T>(queue: &Mutex<mpsc::Receiver<T>>, until: &CancellationToken) -> Vec<T> {
-    let mut group = Vec::with_capacity(GROUP);
+    let mut group = Vec::new();
     let mut queue = queue.lock().await;
     tokio::select! {
         _ = queue.recv_many(&mut group, GROUP) => {}

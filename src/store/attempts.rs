@@ -195,7 +195,7 @@ async fn update(connection: &mut PgConnection, changed: &[Written<'_>]) -> Resul
                      $13::smallint[], $14::text[], $15::text[], $16::smallint[])
               as n (message, status, native, code, category, retryable, provider_code, answered, completed, evidence, poll_at,
                     polls, segments, price, parts, number)
-         where a.message_id = n.message and a.number = n.number and a.message_id between $17 and $18",
+         where a.message_id = n.message and a.number = n.number",
         &messages,
         &statuses as &[&str],
         &native as &[Option<&str>],
@@ -212,8 +212,6 @@ async fn update(connection: &mut PgConnection, changed: &[Written<'_>]) -> Resul
         &prices as &[Option<&str>],
         &parts,
         &numbers,
-        messages.iter().min(),
-        messages.iter().max(),
     )
     .execute(connection)
     .await?;

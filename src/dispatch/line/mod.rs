@@ -185,7 +185,7 @@ async fn pass_over(engine: &Engine, provider: &LiveProvider, why: &'static str) 
 
 /// A message in a call, as the claim left it.
 struct HandedOver {
-    message: StoredMessage,
+    message: Box<StoredMessage>,
     attempt: AttemptId,
 }
 
@@ -261,12 +261,12 @@ pub(super) fn new_lease(engine: &Engine) -> Lease {
 
 /// The messages for which attempts were opened.
 pub(super) fn started(prepared: &[Prepared]) -> impl Iterator<Item = &StoredMessage> {
-    prepared.iter().flat_map(|call| call.sent_for.iter().map(|handed_over| &handed_over.message))
+    prepared.iter().flat_map(|call| call.sent_for.iter().map(|handed_over| &*handed_over.message))
 }
 
 /// The same, to be told that they are stored.
 pub(super) fn handed_over(prepared: &mut [Prepared]) -> impl Iterator<Item = &mut StoredMessage> {
-    prepared.iter_mut().flat_map(|call| call.sent_for.iter_mut().map(|handed_over| &mut handed_over.message))
+    prepared.iter_mut().flat_map(|call| call.sent_for.iter_mut().map(|handed_over| &mut *handed_over.message))
 }
 
 /// Attempts that a unit of work opened whose commit may fail without anybody knowing whether it took place.

@@ -163,6 +163,6 @@ impl Draft {
         self.weight += submission.weight();
         self.numbers.insert(ready.to);
         self.submissions.push(submission);
-        self.sent_for.push(HandedOver { message, attempt });
+        self.sent_for.push(HandedOver { message: Box::new(message), attempt });
     }
 }

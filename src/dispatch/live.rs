@@ -2,16 +2,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::{breaker::Breaker, health::CallLog};
+use super::{availability::Availability, health::CallLog};
 use crate::{
     config::{Config, ProviderSection},
     domain::{
@@ -19,7 +16,7 @@ use crate::{
         life::EvidenceRule,
     },
     providers::Provider,
-    store::budgets::Limits,
+    store::{budgets::Limits, throttles::Throttle},
 };
 
 /// The configuration and what was built from it.
@@ -40,25 +37,14 @@ pub struct LiveProvider {
     pub section: ProviderSection,
     /// The driver.
     pub driver: Arc<dyn Provider>,
-    /// Says when not to call.
-    pub breaker: Breaker,
+    /// Says when not to call, and why.
+    pub availability: Availability,
     /// How calls went lately.
     pub calls: CallLog,
-    /// An operator paused it.
-    pub paused: AtomicBool,
     /// Calls at once.
     pub in_flight: Arc<Semaphore>,
     /// Something may be due for it.
     pub wake: Notify,
-}
-
-/// Why a provider gets nothing at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unavailable {
-    /// An operator paused it.
-    Paused,
-    /// Too many calls failed.
-    BreakerOpen,
 }
 
 /// Huawei makes its own last report at 72 h; a little more is left for its way.
@@ -67,10 +53,10 @@ const REPORT_WINDOW: Duration = Duration::from_hours(76);
 impl LiveProvider {
     /// Wraps a driver.
     pub fn new(name: String, section: ProviderSection, driver: Arc<dyn Provider>) -> Self {
-        let breaker = Breaker::new(driver.capabilities().breaker_exempt);
+        let (exempt, tolerance) = (driver.capabilities().breaker_exempt, driver.capabilities().clock_tolerance);
+        let availability = Availability::new(&name, exempt, tolerance, section.max_in_flight);
         let in_flight = Arc::new(Semaphore::new(section.max_in_flight));
-        let (calls, paused) = (CallLog::default(), AtomicBool::new(false));
-        Self { name, section, driver, breaker, calls, paused, in_flight, wake: Notify::new() }
+        Self { name, section, driver, availability, calls: CallLog::default(), in_flight, wake: Notify::new() }
     }
 
     /// What the driver can do.
@@ -88,20 +74,9 @@ impl LiveProvider {
         EvidenceRule { window, first_poll, without_id: capabilities.echoes_reference || capabilities.heuristic_match }
     }
 
-    /// Did an operator pause it?
-    pub fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
-    }
-
-    /// Why no call may be made now, if so.
-    pub fn unavailable(&self) -> Option<Unavailable> {
-        if self.is_paused() {
-            Some(Unavailable::Paused)
-        } else if self.breaker.is_open() {
-            Some(Unavailable::BreakerOpen)
-        } else {
-            None
-        }
+    /// Calls that are being made.
+    pub fn calls_in_flight(&self) -> usize {
+        self.section.max_in_flight.saturating_sub(self.in_flight.available_permits())
     }
 
     /// What it may be handed, over all processes.
@@ -115,9 +90,16 @@ impl Live {
     pub fn follow(&self, switched: &HashMap<String, bool>) {
         for (name, provider) in &self.providers {
             let enabled = switched.get(name).copied().unwrap_or(true);
-            if provider.paused.swap(!enabled, Ordering::Relaxed) && enabled {
+            if provider.availability.pause(!enabled) && enabled {
                 provider.wake.notify_one();
             }
+        }
+    }
+
+    /// Follows the throttles that all processes share.
+    pub fn follow_throttles(&self, mut shared: HashMap<String, Throttle>) {
+        for (name, provider) in &self.providers {
+            provider.availability.follow_throttle(shared.remove(name));
         }
     }
 

@@ -28,6 +28,7 @@ struct Row {
     error_category: Option<String>,
     error_retryable: Option<bool>,
     provider_code: Option<String>,
+    resend_allowed: bool,
     started_at: Timestamp,
     answered_at: Option<Timestamp>,
     completed_at: Option<Timestamp>,
@@ -74,6 +75,7 @@ impl TryFrom<Row> for (MessageId, Attempt) {
             call_id: CallId(row.call_id),
             status: word("attempts", "status", &row.status)?,
             error,
+            resend_allowed: row.resend_allowed,
             provider_message_id: row.provider_message_id,
             started_at: row.started_at,
             answered_at: row.answered_at,
@@ -101,7 +103,7 @@ pub async fn of_messages(
         Row,
         "select id, message_id, number, step, provider, channel, sender, call_id, status, provider_message_id, error_code,
                 error_category, error_retryable, provider_code, started_at, answered_at, completed_at, evidence_until,
-                next_poll_at, polls, segments, price, parts_delivered
+                next_poll_at, polls, segments, price, parts_delivered, resend_allowed
          from attempts
          where message_id = any($1) and id >= $2 and id < $3
          order by message_id, number",
@@ -122,9 +124,19 @@ pub async fn save(connection: &mut PgConnection, attempts: &[Written<'_>]) -> Re
     let of = |changed| -> Vec<Written<'_>> {
         attempts.iter().filter(|(_, _, attempt)| attempt.changed == changed).copied().collect()
     };
-    let (new, changed) = (of(Changed::New), of(Changed::Yes));
+    let (new, mut changed) = (of(Changed::New), of(Changed::Yes));
     insert(&mut *connection, &new).await?;
-    update(connection, &changed).await
+    // Begun and ended at once, which only happens when the gateway itself failed.
+    changed.extend(new.iter().filter(|(_, _, attempt)| attempt.answered_at.is_some()));
+    update(&mut *connection, &changed).await?;
+    let forbidden: Vec<Uuid> =
+        changed.iter().filter(|(_, _, attempt)| !attempt.resend_allowed).map(|(_, _, attempt)| attempt.id.0).collect();
+    if !forbidden.is_empty() {
+        sqlx::query!("update attempts set resend_allowed = false where id = any($1)", &forbidden)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn insert(connection: &mut PgConnection, new: &[Written<'_>]) -> Result<(), StoreError> {

@@ -23,6 +23,7 @@ pub mod maintenance;
 pub mod messages;
 pub mod reports;
 pub mod switches;
+pub mod throttles;
 pub mod timeline;
 
 /// The migrations, compiled in.
@@ -45,9 +46,12 @@ pub enum StoreError {
     /// Migrations could not be applied.
     #[error("a migration failed")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    /// The unit of work panicked or was cut off at shutdown.
+    /// The unit of work was cut off at shutdown.
     #[error("the unit of work was cut off")]
     CutOff,
+    /// The unit of work panicked.
+    #[error("the unit of work panicked")]
+    Panicked,
     /// The server would lose what it confirmed.
     #[error("the database server has {0} off: what it confirms would not survive a crash")]
     UnsafeDurability(&'static str),
@@ -57,7 +61,8 @@ impl StoreError {
     /// Does it lie with what was to be stored, so that the same work would fail again?
     pub fn lies_with_the_data(&self) -> bool {
         match self {
-            Self::Corrupt { .. } => true,
+            // What made it panic was in what it had to do.
+            Self::Corrupt { .. } | Self::Panicked => true,
             Self::Database(error) => {
                 // Classes of SQLSTATE: data exceptions, broken constraints, and what is over a limit of the program.
                 let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
@@ -73,7 +78,9 @@ impl StoreError {
             Self::Database(error) => {
                 error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "55P03")
             }
-            Self::Corrupt { .. } | Self::Migration(_) | Self::CutOff | Self::UnsafeDurability(_) => false,
+            Self::Corrupt { .. } | Self::Migration(_) | Self::CutOff | Self::Panicked | Self::UnsafeDurability(_) => {
+                false
+            }
         }
     }
 }
@@ -122,7 +129,7 @@ impl Db {
             transaction.commit().await?;
             Ok(done)
         });
-        task.await.unwrap_or(Err(StoreError::CutOff))
+        task.await.unwrap_or_else(ended_early)
     }
 
     /// Runs a reading unit of work, in a task of its own. All that it reads is of one moment, so that a message and its attempts,
@@ -139,14 +146,14 @@ impl Db {
             transaction.commit().await?;
             Ok(done)
         });
-        task.await.unwrap_or(Err(StoreError::CutOff))
+        task.await.unwrap_or_else(ended_early)
     }
 
     /// Applies the migrations that are missing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let pool = self.work.clone();
         let task = tokio::spawn(async move { MIGRATOR.run(&pool).await.map_err(StoreError::from) });
-        task.await.unwrap_or(Err(StoreError::CutOff))
+        task.await.unwrap_or_else(ended_early)
     }
 
     /// Refuses a server that would lose what it confirmed.
@@ -186,6 +193,10 @@ impl Db {
         self.intake.close().await;
         self.work.close().await;
     }
+}
+
+fn ended_early<T>(error: tokio::task::JoinError) -> Result<T, StoreError> {
+    Err(if error.is_panic() { StoreError::Panicked } else { StoreError::CutOff })
 }
 
 fn pool(options: PgConnectOptions, size: u32) -> PgPool {

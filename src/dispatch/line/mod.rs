@@ -5,23 +5,23 @@
 
 mod plan;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use nix::time::{ClockId, clock_gettime};
 use uuid::Uuid;
 
 use plan::Planner;
 
-use super::{AFTER_FAILURE, Engine, LiveProvider, live::Unavailable, log_failure, record, writers::GROUP};
+use super::{AFTER_FAILURE, Engine, LiveProvider, availability::Pass, log_failure, record, writers::GROUP};
 use crate::{
     domain::{
-        Timestamp,
         ids::MessageId,
         life::{Answer, Cause},
         report::{storable, storable_id},
     },
     error_chain::chain,
-    providers::{Call, ProviderError, codes},
+    providers::{Call, ProviderError, codes, http},
     store::{
         Db, StoreError,
         budgets::{self, Budget},
@@ -103,22 +103,24 @@ enum Found {
 
 /// One look: hands over what is due, or passes the provider over.
 async fn turn(engine: &Engine, provider: &Arc<LiveProvider>) -> Result<Found, StoreError> {
-    match provider.unavailable() {
-        None => {
-            let slots = free_slots(provider).await;
+    let now = engine.clock().now();
+    match provider.availability.pass(provider.calls_in_flight(), now) {
+        Pass::Open(room) => {
+            let slots = free_slots(provider).await.min(room);
             if engine.stopping() {
                 return Ok(Found::Nothing);
             }
             hand_over(engine, provider, slots, usize::MAX).await
         }
-        Some(Unavailable::Paused) => pass_over(engine, provider, "the provider is paused").await,
-        Some(Unavailable::BreakerOpen) => {
+        Pass::Probe(why) => {
             // The probe goes first: what is passed over cannot show that the provider is back.
-            if provider.breaker.take_probe() {
-                hand_over(engine, provider, 1, 1).await?;
+            if hand_over(engine, provider, 1, 1).await? == Found::Some {
+                provider.availability.probed(now);
             }
-            pass_over(engine, provider, "the provider's breaker is open").await
+            pass_over(engine, provider, why.told()).await
         }
+        Pass::Over(why) => pass_over(engine, provider, why.told()).await,
+        Pass::Wait => Ok(Found::Nothing),
     }
 }
 
@@ -224,7 +226,7 @@ async fn claim(
             let limit = i64::try_from(messages.min(allowed)).unwrap_or(i64::MAX);
             let mut due = life::lock_due(&mut *connection, name, planner.now, limit).await?;
             let prepared = planner.plan(&mut due);
-            let started: Vec<&Locked> = due.iter().filter(|locked| locked.life.send.is_none()).collect();
+            let started: Vec<&Locked> = due.iter().filter(|locked| locked.life.has_new_attempt()).collect();
             if !limits.is_empty() {
                 budgets::take(&mut *connection, name, started.len()).await?;
             }
@@ -247,8 +249,8 @@ async fn make_call(engine: &Engine, provider: &Arc<LiveProvider>, prepared: Prep
             vec![answer_of_error(&late, count_of_call); count_of_call]
         } else {
             let started = std::time::Instant::now();
-            let answers = call(&provider, &prepared).await;
-            take_note(&provider, &answers, started.elapsed(), of_call.clock().now());
+            let mut answers = call(&provider, &prepared).await;
+            take_note(&of_call, &provider, &mut answers, started.elapsed());
             answers
         };
         for (entry, answer) in prepared.sent_for.iter().zip(answers) {
@@ -264,7 +266,13 @@ async fn make_call(engine: &Engine, provider: &Arc<LiveProvider>, prepared: Prep
 
 async fn call(provider: &LiveProvider, prepared: &Prepared) -> Vec<Answer> {
     let count = prepared.sent_for.len();
-    match provider.driver.submit(&prepared.call).await {
+    let submitted = AssertUnwindSafe(provider.driver.submit(&prepared.call)).catch_unwind();
+    let submitted = match http::watched(submitted).await {
+        (Ok(submitted), _) => submitted,
+        // The panic itself was logged where it happened.
+        (Err(_), written) => Err(ProviderError::panicked(written)),
+    };
+    match submitted {
         Ok(outcomes) => {
             let missing = codes::shared(codes::Stage::PerNumber, "missing_in_result");
             let mut answers: Vec<Answer> = outcomes.into_iter().map(answer_of_outcome).collect();
@@ -279,11 +287,13 @@ async fn call(provider: &LiveProvider, prepared: &Prepared) -> Vec<Answer> {
 }
 
 /// A call went badly when each of its answers is a fault of the provider or of our account.
-fn take_note(provider: &LiveProvider, answers: &[Answer], took: Duration, now: Timestamp) {
-    let name = provider.name.clone();
+fn take_note(engine: &Engine, provider: &LiveProvider, answers: &mut [Answer], took: Duration) {
+    let (name, now) = (provider.name.clone(), engine.clock().now());
     metrics::histogram!("sms_gateway_submit_duration_seconds", "provider" => name).record(took.as_secs_f64());
     let bad = answers.iter().all(|answer| answer.verdict.counts_for_breaker());
-    provider.breaker.record(bad, now);
+    if let Some(throttle) = provider.availability.note(answers, provider.driver.clock_skew(), now) {
+        engine.share_throttle(&provider.name, throttle);
+    }
     let fault = answers.first().filter(|_| bad).and_then(|a| Cause::of(&a.verdict, a.provider_code.as_deref()));
     provider.calls.record(now, took, fault);
 }
@@ -296,6 +306,7 @@ fn answer_of_verdict(verdict: crate::domain::verdict::Verdict) -> Answer {
         segments: None,
         retry_after: None,
         not_connected: false,
+        found_again: false,
         split_to: None,
     }
 }

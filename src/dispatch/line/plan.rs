@@ -1,6 +1,11 @@
 //! Making calls out of messages: by the bindings and senders of this moment, within the provider's limits.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{Entry, Prepared};
 use crate::{
@@ -35,7 +40,14 @@ impl Planner {
     pub(super) fn plan(&self, due: &mut [Locked]) -> Vec<Prepared> {
         let mut open: Vec<Draft> = Vec::new();
         for locked in due {
-            let Some(ready) = self.prepare(locked) else { continue };
+            // One message that cannot be prepared must not keep the others from being sent, now and for ever.
+            let prepared = catch_unwind(AssertUnwindSafe(|| self.prepare(locked)));
+            let Ok(prepared) = prepared else {
+                tracing::error!(message = %locked.life.id, "a message could not be prepared");
+                locked.life.preparation_panicked(AttemptId::new(self.now), CallId::new(self.now), self.now);
+                continue;
+            };
+            let Some(ready) = prepared else { continue };
             let place = open.iter().position(|draft| draft.takes(&ready, self.provider.capabilities()));
             let place = match place {
                 Some(place) => place,

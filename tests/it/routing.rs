@@ -317,7 +317,7 @@ async fn a_message_waits_for_a_paused_provider_where_there_is_no_other_and_expir
 #[tokio::test]
 async fn a_provider_that_fails_five_times_in_a_row_is_passed_over_until_it_answers_again() {
     let gateway = start(BOTH).await;
-    next(&gateway, 5, Behaviour::code("1102"));
+    next(&gateway, 5, Behaviour::code("-1"));
     for _ in 0..5 {
         let id = gateway.send(json!({ "to": TO, "text": "123456", "provider": "first" })).await;
         gateway.wait_for_end(&id, "failed").await;

@@ -102,7 +102,9 @@ impl Story {
 #[test]
 fn an_open_breaker_lets_one_probe_a_second_through_and_closes_when_that_goes_well() {
     let mut story = Story::new();
-    (0..5).for_each(|_| drop(story.call(broken())));
+    for _ in 0..5 {
+        story.call(broken());
+    }
     assert_eq!((story.why(), story.pass()), (Some(Unavailable::BreakerOpen), Pass::Over(Unavailable::BreakerOpen)));
     for _ in 0..10 {
         assert_eq!(story.next_probe(), 1);
@@ -115,7 +117,9 @@ fn an_open_breaker_lets_one_probe_a_second_through_and_closes_when_that_goes_wel
 #[test]
 fn a_provider_that_is_back_gets_one_call_at_once_then_two_then_four() {
     let mut story = Story::new();
-    (0..5).for_each(|_| drop(story.call(broken())));
+    for _ in 0..5 {
+        story.call(broken());
+    }
     story.next_probe();
     story.call(taken());
     let mut rooms = Vec::new();
@@ -132,7 +136,9 @@ fn calls_in_flight_take_from_the_room_and_without_room_the_line_waits() {
     let mut story = Story::new();
     assert_eq!(story.availability.pass(3, story.now), Pass::Open(5));
     assert_eq!(story.availability.pass(8, story.now), Pass::Wait);
-    (0..5).for_each(|_| drop(story.call(broken())));
+    for _ in 0..5 {
+        story.call(broken());
+    }
     story.next_probe();
     story.call(taken());
     assert_eq!(story.availability.pass(1, story.now), Pass::Wait);
@@ -279,7 +285,9 @@ fn a_clock_that_is_off_is_nothing_to_a_provider_without_signatures() {
 #[test]
 fn faults_of_messages_open_nothing() {
     let story = Story::new();
-    (0..100).for_each(|_| drop(story.call(bad_number())));
+    for _ in 0..100 {
+        story.call(bad_number());
+    }
     assert_eq!((story.why(), story.pass()), (None, Pass::Open(8)));
 }
 

@@ -169,7 +169,6 @@ fn a_message_that_the_gateway_gives_up_fails_where_nobody_has_it() {
     let mut story = Story::with(Failover::OnRejection);
     story.life.give_up(story.now);
     assert_eq!((story.at(), story.error()), ((MessageStatus::Failed, true), Some(ErrorCode::InternalError)));
-    assert_eq!(story.life.next_timer(story.now), None);
 }
 
 #[test]
@@ -187,7 +186,7 @@ fn a_message_that_the_gateway_gives_up_is_unknown_where_a_provider_has_it_or_may
         let number = begin(&mut story);
         story.life.give_up(story.now);
         assert_eq!((story.at(), story.error()), ((MessageStatus::Unknown, true), Some(error)));
-        assert_eq!((story.life.next_timer(story.now), story.waits_for()), (None, None), "nothing is left to look at");
+        assert_eq!(story.waits_for(), None);
         story.report(number, &report(NeutralStatus::Delivered));
         assert_eq!(story.at(), (MessageStatus::Delivered, true), "a late report still counts");
     }

@@ -72,6 +72,8 @@ struct Shared {
     changed: Notify,
     /// An operator has to release all sending first.
     held: AtomicBool,
+    /// Held while a switch is made or followed: what was read before a switch must not undo it.
+    switching: tokio::sync::Mutex<()>,
     /// Nothing new is begun.
     stop: CancellationToken,
     /// No more requests come in.
@@ -127,6 +129,7 @@ impl Engine {
                 settle,
                 changed: Notify::new(),
                 held: AtomicBool::new(parts.held),
+                switching: tokio::sync::Mutex::default(),
                 stop: CancellationToken::new(),
                 closed: CancellationToken::new(),
                 calls: TaskTracker::new(),
@@ -186,6 +189,7 @@ impl Engine {
 
     /// Pauses or resumes a provider for all processes; each follows within a second.
     pub async fn switch_provider(&self, provider: &str, enabled: bool) -> Result<(), StoreError> {
+        let _switching = self.shared.switching.lock().await;
         self.switch(provider, enabled).await?;
         if let Some(provider) = self.live().providers.get(provider) {
             provider.availability.pause(!enabled);
@@ -199,6 +203,7 @@ impl Engine {
 
     /// Holds or releases all sending, for all processes; each follows within a second.
     pub async fn switch_sending(&self, enabled: bool) -> Result<(), StoreError> {
+        let _switching = self.shared.switching.lock().await;
         self.switch(switches::ALL_SENDING, enabled).await?;
         self.shared.held.store(!enabled, Ordering::Relaxed);
         self.shared.changed.notify_waiters();
@@ -207,6 +212,7 @@ impl Engine {
 
     /// Reads what operators switched, in whichever process. Whoever runs an engine calls this about every second.
     pub async fn follow_switches(&self) -> Result<(), StoreError> {
+        let _switching = self.shared.switching.lock().await;
         let now = self.clock().now();
         let (switched, throttled) = self
             .db()

@@ -10,10 +10,16 @@ use serde_json::json;
 use sms_gateway::{
     clock::Clock,
     dispatch::{Live, LiveProvider},
-    domain::capabilities::Capabilities,
+    domain::{
+        Timestamp,
+        capabilities::Capabilities,
+        ids::{AttemptId, CallId, MessageId},
+        life::Life,
+    },
     providers::{
         Call, Callback, CallbackAnswers, CallbackEvent, CallbackRejected, Outcome, Provider, ProviderError, http::Http,
     },
+    store::{Db, life},
 };
 
 use crate::support::{TestGateway, carriers::attempts, gateway::string};
@@ -123,4 +129,50 @@ async fn a_panic_over_one_message_of_a_call_for_many_fails_that_one_alone() {
         let expected = if index == 7 { "failed" } else { "delivered" };
         assert_eq!(string(&message["status"]), expected, "{message}");
     }
+}
+
+/// Lets something happen to the life of a message, as the engine would.
+async fn to_life(gateway: &TestGateway, id: &str, act: fn(&mut Life, Timestamp)) {
+    let (id, now): (MessageId, _) = (id.parse().unwrap(), gateway.clock.now());
+    Db::unit(&gateway.gateway.engine().db().work, move |connection| {
+        Box::pin(async move {
+            let mut locked = life::lock(&mut *connection, &[id]).await?;
+            act(&mut locked[0].life, now);
+            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await
+        })
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_prepared_is_told_as_attempts_and_leaves_the_queue() {
+    // Held, so that nobody but the test acts on it.
+    let hold = "dispatch.hold_on_start = true\n[routes.one]\nsteps = [{ provider = \"sandbox\" }]";
+    let gateway = TestGateway::start(hold).await;
+    let id = gateway.text("+99900000001", "cannot be prepared").await;
+    for tried in 1..=3 {
+        to_life(&gateway, &id, |life, now| {
+            life.preparation_panicked(AttemptId::new(now), CallId::new(now), now);
+        })
+        .await;
+        let message = gateway.message(&id).await;
+        let expected = if tried < 3 { "queued" } else { "failed" };
+        assert_eq!((string(&message["status"]), attempts(&message).len()), (expected, tried));
+        assert!(attempts(&message).iter().all(|attempt| attempt == "sandbox failed"), "{message}");
+        gateway.advance(std::time::Duration::from_secs(10));
+    }
+    assert_eq!(string(&gateway.message(&id).await["error"]["code"]), "internal_error");
+    assert_eq!(gateway.database.count("select 1 from queue").await, 0);
+}
+
+#[tokio::test]
+async fn a_message_that_the_gateway_gives_up_leaves_the_queue() {
+    let hold = "dispatch.hold_on_start = true\n[routes.one]\nsteps = [{ provider = \"sandbox\" }]";
+    let gateway = TestGateway::start(hold).await;
+    let id = gateway.text("+99900000001", "given up").await;
+    to_life(&gateway, &id, Life::give_up).await;
+    let message = gateway.wait_for_end(&id, "failed").await;
+    assert_eq!(string(&message["error"]["code"]), "internal_error");
+    assert_eq!(gateway.database.count("select 1 from queue").await, 0);
 }

@@ -100,7 +100,7 @@ async fn a_throttle_outlives_a_restart_and_an_operator_lifts_it() {
     next(&gateway, 1, Behaviour { retry_after: Some(3600), ..Behaviour::http(429) });
     let met = gateway.text(TO, "met").await;
     gateway.wait_for(&met, |message| attempts(message) == ["first failed"]).await;
-    let written = async || (gateway.database.count("select count(*) from provider_throttles").await == 1).then_some(());
+    let written = async || (gateway.database.count("select 1 from provider_throttles").await == 1).then_some(());
     gateway.until("the throttle is written down", written).await;
     let gateway = gateway.restart("").await;
     let waits = gateway.text(OTHER, "waits").await;
@@ -153,7 +153,8 @@ async fn an_account_without_money_or_rights_pauses_its_provider_and_nothing_that
         [("1102", "insufficient_balance"), ("1100", "account_suspended"), ("1003", "provider_auth_failed")]
     {
         // Under a name of its own, since all gateways of this program count in one place.
-        let gateway = start(&TWO.replace("providers.first", "providers.broke"), &["broke"], "").await;
+        let name = format!("broke_{code}");
+        let gateway = start(&TWO.replace("providers.first", &format!("providers.{name}")), &[&name], "").await;
         next(&gateway, 1000, Behaviour::code(code));
         let met = gateway.text(TO, "met").await;
         assert_eq!(error(&gateway.wait_for_end(&met, "failed").await), (neutral, code));
@@ -161,7 +162,7 @@ async fn an_account_without_money_or_rights_pauses_its_provider_and_nothing_that
         for index in 0..5 {
             waiting.push(gateway.text(&format!("+8436123450{index}"), "waits").await);
         }
-        let shown = told(&gateway, "broke", json!("account_fault")).await;
+        let shown = told(&gateway, &name, json!("account_fault")).await;
         assert_eq!(shown["health"]["status"], "down");
         assert_eq!(string(&shown["health"]["last_error"]["provider_code"]), code);
         for _ in 0..5 {
@@ -174,11 +175,11 @@ async fn an_account_without_money_or_rights_pauses_its_provider_and_nothing_that
             assert!(message["final"] == false, "{code}: {message}");
         }
         let metrics = gateway.client.get("", "/metrics").await.text;
-        let gauge = r#"sms_gateway_provider_unavailable{provider="broke",reason="account_fault"} 1"#;
-        assert!(metrics.contains(gauge), "{metrics}");
+        let gauge = format!("sms_gateway_provider_unavailable{{provider=\"{name}\",reason=\"account_fault\"}} 1");
+        assert!(metrics.contains(&gauge), "{code}");
         // What is left of the script goes, as a top-up makes it.
         gateway.simulator.reset();
-        resume(&gateway, "broke").await;
+        resume(&gateway, &name).await;
         for id in &waiting {
             gateway
                 .until("it is sent", async || {
@@ -187,7 +188,7 @@ async fn an_account_without_money_or_rights_pauses_its_provider_and_nothing_that
                 })
                 .await;
         }
-        told(&gateway, "broke", Value::Null).await;
+        told(&gateway, &name, Value::Null).await;
     }
 }
 

@@ -35,6 +35,7 @@ create table attempts (
     segments            smallint,
     price               text,
     parts_delivered     smallint[]  not null default '{}',
+    resend_allowed      boolean     not null default true,
     primary key (message_id, number)
 ) partition by range (message_id);
 
@@ -62,10 +63,10 @@ $$;
 
 insert into attempts (message_id, number, id, step, provider, channel, sender, recipient, call_id, status, provider_message_id,
                       error_code, error_category, error_retryable, provider_code, started_at, answered_at, completed_at,
-                      evidence_until, next_poll_at, polls, segments, price, parts_delivered)
+                      evidence_until, next_poll_at, polls, segments, price, parts_delivered, resend_allowed)
 select message_id, number, id, step, provider, channel, sender, recipient, call_id, status, provider_message_id, error_code,
        error_category, error_retryable, provider_code, started_at, answered_at, completed_at, evidence_until, next_poll_at,
-       polls, segments, price, parts_delivered
+       polls, segments, price, parts_delivered, resend_allowed
 from attempts_before;
 
 drop table attempts_before;

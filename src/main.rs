@@ -134,7 +134,7 @@ async fn healthcheck(config: &Config) -> anyhow::Result<()> {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
     }
-    let http = sms_gateway::providers::http::Http::new(std::time::Duration::from_secs(3))?;
+    let http = sms_gateway::providers::http::Http::new(std::time::Duration::from_secs(3), Clock::system())?;
     let url = format!("http://{address}/healthz");
     let answer = http.send(http.request(reqwest::Method::GET, &url)).await?;
     anyhow::ensure!(answer.status == 200, "{url} answered {}", answer.status);

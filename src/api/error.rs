@@ -208,9 +208,10 @@ impl From<StoreError> for ApiError {
                 tracing::warn!(error = crate::error_chain::chain(&error), "the database could not be asked");
                 Self::Unavailable { retry_after: SOON, detail: "The database cannot be reached." }
             }
-            StoreError::Corrupt { .. } | StoreError::Migration(_) | StoreError::UnsafeDurability(_) => {
-                Self::internal(error)
-            }
+            StoreError::Corrupt { .. }
+            | StoreError::Panicked
+            | StoreError::Migration(_)
+            | StoreError::UnsafeDurability(_) => Self::internal(error),
         }
     }
 }

@@ -21,6 +21,7 @@ use super::{
     state::{ApiState, Loaded},
 };
 use crate::{
+    dispatch::availability::Unavailable,
     domain::{
         capabilities::{Capabilities, ContentRule, Reports},
         content::Channel,
@@ -108,8 +109,12 @@ pub enum ReportsKind {
 /// How a provider is doing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct ProviderHealth {
-    /// `down` while no calls are made because too many failed.
+    /// `down` while no calls are made; `reason` says why.
     pub status: HealthStatus,
+    /// Why it gets nothing at the moment; null while it is in use.
+    pub reason: Option<UnavailableReason>,
+    /// Until when, where that is known.
+    pub until: Option<DateTime<Utc>>,
     /// Of calls in the last five minutes.
     pub success_ratio: Option<f64>,
     /// Of calls in the last five minutes.
@@ -131,6 +136,34 @@ pub enum HealthStatus {
     Degraded,
     /// No calls are made.
     Down,
+}
+
+/// Why a provider gets nothing at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnavailableReason {
+    /// An operator paused it.
+    Paused,
+    /// It asked for a pause, which ends at `until`.
+    Throttled,
+    /// Its clock and ours differ so much that it would refuse what we sign.
+    ClockOff,
+    /// It refuses our account: credentials, money, quota or suspension.
+    AccountFault,
+    /// Too many calls failed.
+    BreakerOpen,
+}
+
+impl From<Unavailable> for UnavailableReason {
+    fn from(why: Unavailable) -> Self {
+        match why {
+            Unavailable::Paused => Self::Paused,
+            Unavailable::Throttled => Self::Throttled,
+            Unavailable::ClockOff => Self::ClockOff,
+            Unavailable::AccountFault => Self::AccountFault,
+            Unavailable::BreakerOpen => Self::BreakerOpen,
+        }
+    }
 }
 
 /// What the engine knows of a provider at the moment.
@@ -227,7 +260,8 @@ pub async fn get(
 /// Pause or resume a provider
 ///
 /// A paused provider gets nothing; its messages go to the next step of their route, where there is one. Every process follows
-/// within a second, and a restart does not resume it.
+/// within a second, and a restart does not resume it. To resume one also lifts a throttle and lets the next message try at once
+/// what a fault of the account or an open breaker would have made it wait for.
 #[utoipa::path(
     patch, path = "/v1/providers/{provider}", operation_id = "updateProvider", tag = "Providers",
     params(("provider" = String, Path, pattern = "^[a-z][a-z0-9_]{0,62}$")),
@@ -343,7 +377,7 @@ mod tests {
                 "inbound": true, "balance": true, "registrations": [],
             },
             "health": {
-                "status": "down", "success_ratio": null, "latency_p95_ms": null, "last_error": null,
+                "status": "down", "reason": null, "until": null, "success_ratio": null, "latency_p95_ms": null, "last_error": null,
                 "changed_at": null,
             },
         });

@@ -222,6 +222,7 @@ impl Provider for Scripted {
                 retryable: false,
                 failover: FailoverAllowed::No,
                 retry_here: false,
+                resend_allowed: true,
                 scope: Scope::Account,
             },
             provider_code: Some("E000027".into()),

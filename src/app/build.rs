@@ -18,7 +18,10 @@ use crate::{
     keys::KeyRing,
     private_postgres::PrivatePostgres,
     providers::{DRIVERS, Feed, Provider, SettingsProblem, Setup},
-    store::{Db, StoreError, maintenance, switches},
+    store::{
+        Db, StoreError, maintenance, switches,
+        throttles::{self, Throttle},
+    },
 };
 
 /// The database: the one that is configured, or a private one. With its tables and partitions.
@@ -42,23 +45,27 @@ pub(super) async fn database(config: &Config, clock: &Clock) -> anyhow::Result<(
     Ok((db, postgres))
 }
 
-/// What operators switched off. A start that holds all sending says so to every process on the database; only an operator
+/// What operators switched off, and what providers asked for. A start that holds all sending says so to every process on the database; only an operator
 /// releases it.
-pub(super) async fn switched(db: &Db, hold: bool, clock: &Clock) -> anyhow::Result<HashMap<String, bool>> {
+pub(super) async fn switched(
+    db: &Db,
+    hold: bool,
+    clock: &Clock,
+) -> anyhow::Result<(HashMap<String, bool>, HashMap<String, Throttle>)> {
     let now = clock.now();
-    let switched = Db::unit(&db.work, move |connection| {
+    let (switched, throttled) = Db::unit(&db.work, move |connection| {
         Box::pin(async move {
             if hold {
                 switches::set(&mut *connection, switches::ALL_SENDING, false, now).await?;
             }
-            switches::all(connection).await
+            Ok((switches::all(&mut *connection).await?, throttles::all(connection, now).await?))
         })
     })
     .await?;
     if switched.get(switches::ALL_SENDING) == Some(&false) {
         tracing::warn!("all sending is held until an operator releases it: POST /v1/release");
     }
-    Ok(switched)
+    Ok((switched, throttled))
 }
 
 /// What the drivers think of their keys, by the provider's name.

@@ -87,11 +87,12 @@ impl Gateway {
         };
         let secrets = Arc::new(Secrets::load(&config.server.secret_key, &data_dir, &mut rand::rng())?);
         let (db, postgres) = build::database(&config, &clock).await?;
-        let switched = build::switched(&db, config.dispatch.hold_on_start, &clock).await?;
+        let (switched, throttled) = build::switched(&db, config.dispatch.hold_on_start, &clock).await?;
         let (feed, incoming) = tokio::sync::mpsc::channel(1024);
         let live = build::live(config, &clock, &feed)?;
-        // Before anything is sent: a paused provider stays paused over a restart.
+        // Before anything is sent: a paused provider stays paused over a restart, and a throttled one throttled.
         live.follow(&switched);
+        live.follow_throttles(throttled);
         let held = switched.get(switches::ALL_SENDING) == Some(&false);
         let (listen, callback_listen) = (live.config.server.listen, live.config.server.callback_listen);
         let loaded = Arc::new(ArcSwap::from_pointee(build::loaded(&live)));

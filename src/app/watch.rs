@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -14,11 +14,14 @@ use super::build;
 use crate::{
     api::{
         messages::answer::MessageError,
-        providers::{HealthStatus, ProviderHealth, ProviderState},
+        providers::{HealthStatus, ProviderHealth, ProviderState, UnavailableReason},
         state::{ApiState, Loaded, Readiness},
     },
     config,
-    dispatch::LiveProvider,
+    dispatch::{
+        LiveProvider,
+        availability::{Condition, Unavailable},
+    },
     domain::Timestamp,
     error_chain::chain,
     keys::FirstKeys,
@@ -94,20 +97,40 @@ async fn look(state: &ApiState) {
 
 fn state_of(provider: &LiveProvider, now: Timestamp) -> ProviderState {
     let calls = provider.calls.summary(now);
+    let condition = provider.availability.condition(now);
+    publish(&provider.name, &condition);
+    let down = condition.unavailable.is_some_and(|why| why != Unavailable::Paused);
     let status = match calls.success_ratio {
-        _ if provider.breaker.is_open() => HealthStatus::Down,
+        _ if down => HealthStatus::Down,
         Some(ratio) if ratio < WELL => HealthStatus::Degraded,
         Some(_) | None => HealthStatus::Up,
     };
     ProviderState {
-        enabled: !provider.paused.load(Ordering::Relaxed),
+        enabled: !provider.availability.is_paused(),
         health: ProviderHealth {
             status,
             success_ratio: calls.success_ratio,
             latency_p95_ms: calls.latency_p95.map(|p95| u32::try_from(p95.as_millis()).unwrap_or(u32::MAX)),
             last_error: calls.last_error.map(MessageError::from),
-            changed_at: provider.breaker.changed_at(),
+            reason: condition.unavailable.map(UnavailableReason::from),
+            until: condition.until,
+            changed_at: condition.changed_at,
         },
+    }
+}
+
+/// Tells the metrics whether a provider is in use, and if not, why.
+fn publish(provider: &str, condition: &Condition) {
+    for why in Unavailable::ALL {
+        let here = f64::from(u8::from(condition.unavailable == Some(why)));
+        let (provider, reason) = (provider.to_owned(), why.as_str());
+        metrics::gauge!("sms_gateway_provider_unavailable", "provider" => provider, "reason" => reason).set(here);
+    }
+    if let Some(skew) = condition.clock_skew {
+        // Whole milliseconds of at most some days: nothing is lost.
+        let seconds = Duration::from_millis(skew.num_milliseconds().unsigned_abs()).as_secs_f64();
+        let seconds = if skew < chrono::TimeDelta::zero() { -seconds } else { seconds };
+        metrics::gauge!("sms_gateway_provider_clock_skew_seconds", "provider" => provider.to_owned()).set(seconds);
     }
 }
 

@@ -142,7 +142,7 @@ impl AtOnce {
         let (live, lease) = (engine.live(), line::new_lease(engine));
         let room = |(name, count): (&str, usize)| {
             let provider = live.providers.get(name)?;
-            let slots = provider.slots_at_once(count)?;
+            let slots = provider.slots_at_once(count, engine.clock().now())?;
             let planner = Planner::new(engine, provider, lease, slots.num_permits());
             Some((name.to_owned(), Self { planner, lease, slots }))
         };

@@ -1,94 +1,61 @@
-//! One breaker for each provider: it stops calling a provider that fails, and lets one probe a second through until that
-//! answers well again. Faults of messages and recipients do not count; only those of the provider and of our account do.
+//! One breaker for each provider: it opens when calls fail, and closes when one goes well again. Faults of messages and
+//! recipients do not count; only those of the provider and of our account do. When a probe is let through is not decided here
+//! but in [`super::availability`].
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::collections::VecDeque;
 
-use crate::domain::Timestamp;
+use crate::domain::life::Cause;
 
 /// Failures in a row that open it.
 const IN_A_ROW: usize = 5;
 /// Or half of so many last calls.
 const LAST_CALLS: usize = 20;
-/// While it is open, one call in so long.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// A provider's breaker.
-#[derive(Debug)]
-pub struct Breaker {
-    exempt: bool,
-    state: Mutex<State>,
-}
-
 #[derive(Debug, Default)]
-struct State {
+pub struct Breaker {
     last: VecDeque<bool>,
     failures_in_a_row: usize,
-    /// While it is open: when it opened, or when the last probe went through.
-    open: Option<Instant>,
-    /// When it last opened or closed.
-    changed_at: Option<Timestamp>,
+    /// While it is open: what the last failure was.
+    open: Option<Option<Cause>>,
 }
 
 impl Breaker {
-    /// A closed breaker; one that is exempt never opens.
-    pub fn new(exempt: bool) -> Self {
-        Self { exempt, state: Mutex::default() }
-    }
-
-    /// Is it open? Probes pass through [`Breaker::take_probe`].
+    /// Is it open?
     pub fn is_open(&self) -> bool {
-        self.lock().open.is_some()
+        self.open.is_some()
     }
 
-    /// While it is open: may this call go through as a probe?
-    pub fn take_probe(&self) -> bool {
-        let mut state = self.lock();
-        let Some(since) = state.open else { return true };
-        let due = since.elapsed() >= PROBE_EVERY;
-        if due {
-            state.open = Some(Instant::now());
-        }
-        due
+    /// What it is open for.
+    pub fn open_for(&self) -> Option<&Cause> {
+        self.open.as_ref()?.as_ref()
     }
 
-    /// When it last opened or closed; none while it never did.
-    pub fn changed_at(&self) -> Option<Timestamp> {
-        self.lock().changed_at
+    /// Takes in a call that went well.
+    pub fn succeeded(&mut self) {
+        self.failures_in_a_row = 0;
+        if self.open.take().is_some() {
+            self.last.clear();
+        }
+        self.push(false);
     }
 
-    /// Takes in how a call went.
-    pub fn record(&self, failed: bool, now: Timestamp) {
-        if self.exempt {
-            return;
-        }
-        let mut state = self.lock();
-        if failed {
-            state.failures_in_a_row += 1;
-        } else {
-            if state.open.take().is_some() {
-                state.last.clear();
-                state.changed_at = Some(now);
-            }
-            state.failures_in_a_row = 0;
-        }
-        state.last.push_back(failed);
-        if state.last.len() > LAST_CALLS {
-            state.last.pop_front();
-        }
-        let failures = state.last.iter().filter(|failed| **failed).count();
-        let half = state.last.len() == LAST_CALLS && failures * 2 >= LAST_CALLS;
-        if failed && state.open.is_none() && (state.failures_in_a_row >= IN_A_ROW || half) {
-            state.open = Some(Instant::now());
-            state.changed_at = Some(now);
+    /// Takes in a call that failed, and why.
+    pub fn failed(&mut self, why: Option<Cause>) {
+        self.failures_in_a_row += 1;
+        self.push(true);
+        let failures = self.last.iter().filter(|failed| **failed).count();
+        let half = self.last.len() == LAST_CALLS && failures * 2 >= LAST_CALLS;
+        if self.is_open() || self.failures_in_a_row >= IN_A_ROW || half {
+            self.open = Some(why);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn push(&mut self, failed: bool) {
+        self.last.push_back(failed);
+        if self.last.len() > LAST_CALLS {
+            self.last.pop_front();
+        }
     }
 }
 
@@ -96,45 +63,40 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    fn now() -> Timestamp {
-        Timestamp::from_timestamp(1_700_000_000, 0).unwrap()
+    fn fail(breaker: &mut Breaker, times: usize) {
+        (0..times).for_each(|_| breaker.failed(None));
     }
 
     #[test]
     fn five_failures_in_a_row_open_it_and_one_success_closes_it() {
-        let breaker = Breaker::new(false);
-        (0..4).for_each(|_| breaker.record(true, now()));
+        let mut breaker = Breaker::default();
+        fail(&mut breaker, 4);
         assert!(!breaker.is_open());
-        breaker.record(true, now());
+        fail(&mut breaker, 1);
         assert!(breaker.is_open());
-        breaker.record(false, now());
+        breaker.succeeded();
         assert!(!breaker.is_open());
     }
 
     #[test]
     fn half_of_the_last_twenty_calls_open_it_though_never_five_in_a_row() {
-        let breaker = Breaker::new(false);
+        let mut breaker = Breaker::default();
         for _ in 0..9 {
-            breaker.record(true, now());
-            breaker.record(false, now());
+            breaker.failed(None);
+            breaker.succeeded();
         }
         assert!(!breaker.is_open());
-        breaker.record(false, now());
-        breaker.record(true, now());
+        breaker.succeeded();
+        breaker.failed(None);
         assert!(breaker.is_open());
     }
 
     #[test]
-    fn no_second_probe_passes_within_a_second() {
-        let breaker = Breaker::new(false);
-        (0..5).for_each(|_| breaker.record(true, now()));
-        assert!(!breaker.take_probe(), "it opened a moment ago");
-    }
-
-    #[test]
-    fn an_exempt_breaker_never_opens() {
-        let breaker = Breaker::new(true);
-        (0..50).for_each(|_| breaker.record(true, now()));
+    fn failures_of_before_it_opened_do_not_open_it_again_once_it_is_closed() {
+        let mut breaker = Breaker::default();
+        fail(&mut breaker, 20);
+        breaker.succeeded();
+        fail(&mut breaker, 4);
         assert!(!breaker.is_open());
     }
 }

@@ -11,15 +11,19 @@ use std::{
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::{breaker::Breaker, health::CallLog};
+use super::{
+    availability::{Availability, Pass},
+    health::CallLog,
+};
 use crate::{
     config::{Config, ProviderSection},
     domain::{
+        Timestamp,
         capabilities::{Capabilities, Reports},
         life::EvidenceRule,
     },
     providers::Provider,
-    store::budgets::Limits,
+    store::{budgets::Limits, throttles::Throttle},
 };
 
 /// The configuration and what was built from it.
@@ -40,12 +44,10 @@ pub struct LiveProvider {
     pub section: ProviderSection,
     /// The driver.
     pub driver: Arc<dyn Provider>,
-    /// Says when not to call.
-    pub breaker: Breaker,
+    /// Says when not to call, and why.
+    pub availability: Availability,
     /// How calls went lately.
     pub calls: CallLog,
-    /// An operator paused it.
-    pub paused: AtomicBool,
     /// Calls at once.
     pub in_flight: Arc<Semaphore>,
     /// More may wait for it than its line has claimed: what is accepted now has to wait behind it.
@@ -54,25 +56,17 @@ pub struct LiveProvider {
     pub wake: Notify,
 }
 
-/// Why a provider gets nothing at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unavailable {
-    /// An operator paused it.
-    Paused,
-    /// Too many calls failed.
-    BreakerOpen,
-}
-
 /// Huawei makes its own last report at 72 h; a little more is left for its way.
 const REPORT_WINDOW: Duration = Duration::from_hours(76);
 
 impl LiveProvider {
     /// Wraps a driver.
     pub fn new(name: String, section: ProviderSection, driver: Arc<dyn Provider>) -> Self {
-        let breaker = Breaker::new(driver.capabilities().breaker_exempt);
+        let (exempt, tolerance) = (driver.capabilities().breaker_exempt, driver.capabilities().clock_tolerance);
+        let availability = Availability::new(&name, exempt, tolerance, section.max_in_flight);
         let in_flight = Arc::new(Semaphore::new(section.max_in_flight));
-        let (calls, paused, backlog) = (CallLog::default(), AtomicBool::new(false), AtomicBool::new(true));
-        Self { name, section, driver, breaker, calls, paused, in_flight, backlog, wake: Notify::new() }
+        let (calls, backlog) = (CallLog::default(), AtomicBool::new(true));
+        Self { name, section, driver, availability, calls, in_flight, backlog, wake: Notify::new() }
     }
 
     /// What the driver can do.
@@ -90,20 +84,9 @@ impl LiveProvider {
         EvidenceRule { window, first_poll, without_id: capabilities.echoes_reference || capabilities.heuristic_match }
     }
 
-    /// Did an operator pause it?
-    pub fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
-    }
-
-    /// Why no call may be made now, if so.
-    pub fn unavailable(&self) -> Option<Unavailable> {
-        if self.is_paused() {
-            Some(Unavailable::Paused)
-        } else if self.breaker.is_open() {
-            Some(Unavailable::BreakerOpen)
-        } else {
-            None
-        }
+    /// Calls that are being made.
+    pub fn calls_in_flight(&self) -> usize {
+        self.section.max_in_flight.saturating_sub(self.in_flight.available_permits())
     }
 
     /// Slots for calls, as many as are free, at most so many; none when none is free.
@@ -114,9 +97,14 @@ impl LiveProvider {
     }
 
     /// Slots for messages that are just being accepted, when nothing that waits is before them and no limit has to be asked.
-    pub fn slots_at_once(&self, most: usize) -> Option<OwnedSemaphorePermit> {
-        let free = !self.backlog.load(Ordering::Relaxed) && self.unavailable().is_none() && self.limits().is_empty();
-        if free { self.try_slots(most) } else { None }
+    pub fn slots_at_once(&self, most: usize, now: Timestamp) -> Option<OwnedSemaphorePermit> {
+        if self.backlog.load(Ordering::Relaxed) || !self.limits().is_empty() {
+            return None;
+        }
+        match self.availability.pass(self.calls_in_flight(), now) {
+            Pass::Open(room) => self.try_slots(most.min(room)),
+            Pass::Probe(_) | Pass::Over(_) | Pass::Wait => None,
+        }
     }
 
     /// What it may be handed, over all processes.
@@ -130,9 +118,16 @@ impl Live {
     pub fn follow(&self, switched: &HashMap<String, bool>) {
         for (name, provider) in &self.providers {
             let enabled = switched.get(name).copied().unwrap_or(true);
-            if provider.paused.swap(!enabled, Ordering::Relaxed) && enabled {
+            if provider.availability.pause(!enabled) && enabled {
                 provider.wake.notify_one();
             }
+        }
+    }
+
+    /// Follows the throttles that all processes share.
+    pub fn follow_throttles(&self, mut shared: HashMap<String, Throttle>) {
+        for (name, provider) in &self.providers {
+            provider.availability.follow_throttle(shared.remove(name));
         }
     }
 

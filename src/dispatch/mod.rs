@@ -29,14 +29,19 @@ use crate::{
     error_chain::chain,
     providers::CallbackEvent,
     secrets::Secrets,
-    store::{Db, StoreError, switches},
+    store::{
+        Db, StoreError, switches,
+        throttles::{self, Throttle},
+    },
 };
 
 pub mod accept;
+pub mod availability;
 pub mod breaker;
 pub mod health;
 pub mod line;
 pub mod live;
+pub mod ramp;
 pub mod record;
 pub mod settle;
 pub mod sweep;
@@ -69,6 +74,8 @@ struct Shared {
     dispatches: bool,
     /// An operator has to release all sending first.
     held: AtomicBool,
+    /// Held while a switch is made or followed: what was read before a switch must not undo it.
+    switching: tokio::sync::Mutex<()>,
     /// Nothing new is begun.
     stop: CancellationToken,
     /// No more requests come in.
@@ -125,6 +132,7 @@ impl Engine {
                 changed: Notify::new(),
                 dispatches: duties.dispatch,
                 held: AtomicBool::new(parts.held),
+                switching: tokio::sync::Mutex::default(),
                 stop: CancellationToken::new(),
                 closed: CancellationToken::new(),
                 calls: TaskTracker::new(),
@@ -166,8 +174,13 @@ impl Engine {
 
     /// Puts a new configuration in place. Calls in flight end with the one that they began with.
     pub fn replace(&self, live: Live) {
-        let paused = |(name, provider): (&String, &Arc<LiveProvider>)| (name.clone(), !provider.is_paused());
-        live.follow(&self.live().providers.iter().map(paused).collect());
+        let paused =
+            |(name, provider): (&String, &Arc<LiveProvider>)| (name.clone(), !provider.availability.is_paused());
+        let before = self.live();
+        live.follow(&before.providers.iter().map(paused).collect());
+        let throttle =
+            |(name, provider): (&String, &Arc<LiveProvider>)| Some((name.clone(), provider.availability.throttle()?));
+        live.follow_throttles(before.providers.iter().filter_map(throttle).collect());
         self.shared.live.store(Arc::new(live));
         self.shared.changed.notify_waiters();
     }
@@ -179,9 +192,13 @@ impl Engine {
 
     /// Pauses or resumes a provider for all processes; each follows within a second.
     pub async fn switch_provider(&self, provider: &str, enabled: bool) -> Result<(), StoreError> {
+        let _switching = self.shared.switching.lock().await;
         self.switch(provider, enabled).await?;
         if let Some(provider) = self.live().providers.get(provider) {
-            provider.paused.store(!enabled, Ordering::Relaxed);
+            provider.availability.pause(!enabled);
+            if enabled {
+                provider.availability.try_again();
+            }
             provider.wake.notify_one();
         }
         Ok(())
@@ -189,6 +206,7 @@ impl Engine {
 
     /// Holds or releases all sending, for all processes; each follows within a second.
     pub async fn switch_sending(&self, enabled: bool) -> Result<(), StoreError> {
+        let _switching = self.shared.switching.lock().await;
         self.switch(switches::ALL_SENDING, enabled).await?;
         self.shared.held.store(!enabled, Ordering::Relaxed);
         self.shared.changed.notify_waiters();
@@ -197,19 +215,48 @@ impl Engine {
 
     /// Reads what operators switched, in whichever process. Whoever runs an engine calls this about every second.
     pub async fn follow_switches(&self) -> Result<(), StoreError> {
-        let switched = self.db().read(|connection| Box::pin(switches::all(connection))).await?;
+        let _switching = self.shared.switching.lock().await;
+        let now = self.clock().now();
+        let (switched, throttled) = self
+            .db()
+            .read(move |connection| {
+                Box::pin(
+                    async move { Ok((switches::all(&mut *connection).await?, throttles::all(connection, now).await?)) },
+                )
+            })
+            .await?;
         let held = switched.get(switches::ALL_SENDING) == Some(&false);
         if self.shared.held.swap(held, Ordering::Relaxed) != held {
             self.shared.changed.notify_waiters();
         }
         self.live().follow(&switched);
+        self.live().follow_throttles(throttled);
         Ok(())
+    }
+
+    /// Writes down for all processes, and for the next start, that a provider asked for a pause.
+    fn share_throttle(&self, provider: &str, throttle: Throttle) {
+        let (of_task, provider) = (self.clone(), provider.to_owned());
+        self.spawn_writer(async move {
+            let written = Db::unit(&of_task.db().work, move |connection| {
+                Box::pin(async move { throttles::set(connection, &provider, &throttle).await })
+            });
+            if let Err(error) = written.await {
+                log_failure("throttles", &error);
+            }
+        });
     }
 
     async fn switch(&self, name: &str, enabled: bool) -> Result<(), StoreError> {
         let (name, now) = (name.to_owned(), self.clock().now());
         Db::unit(&self.db().work, move |connection| {
-            Box::pin(async move { switches::set(connection, &name, enabled, now).await })
+            Box::pin(async move {
+                if enabled {
+                    // Who resumes a provider means it: also if it asked for a pause.
+                    throttles::lift(&mut *connection, &name).await?;
+                }
+                switches::set(connection, &name, enabled, now).await
+            })
         })
         .await
     }

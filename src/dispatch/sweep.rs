@@ -1,6 +1,9 @@
 //! What time brings. Every process does all of it; whoever locks a row first does that row.
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use super::{AFTER_FAILURE, Engine, log_failure, settle};
 use crate::{
@@ -134,16 +137,14 @@ where
         ) -> futures_util::future::BoxFuture<'c, Result<Vec<MessageId>, StoreError>>
         + Send
         + 'static,
-    A: Fn(&mut Life, Now) + Send + 'static,
+    A: Fn(&mut Life, Now) + Send + Sync + 'static,
 {
     let now = engine.clock().now();
     let (count, next) = Db::unit(&engine.db().work, move |connection| {
         Box::pin(async move {
             let ids = find(&mut *connection, now).await?;
             let mut locked = life::lock(&mut *connection, &ids).await?;
-            for locked in &mut locked {
-                act(&mut locked.life, now);
-            }
+            act_on_each(&mut *connection, &mut locked, now, |locked| act(&mut locked.life, now)).await?;
             life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
             Ok((locked.len(), life::next_providers(&locked)))
         })
@@ -151,6 +152,28 @@ where
     .await?;
     engine.live().wake_all(&next);
     Ok(count)
+}
+
+/// Lets `act` act on each message. One on which the gateway itself fails is given up, since it would keep all others back at
+/// every look.
+async fn act_on_each(
+    connection: &mut sqlx::PgConnection,
+    messages: &mut [StoredMessage],
+    now: Now,
+    mut act: impl FnMut(&mut StoredMessage),
+) -> Result<(), StoreError> {
+    for locked in messages {
+        if catch_unwind(AssertUnwindSafe(|| act(&mut *locked))).is_ok() {
+            continue;
+        }
+        tracing::error!(message = %locked.life.id, "the gateway failed on a message and gives it up");
+        // As it is stored: what the panic left of it is not to be saved.
+        if let Some(stored) = life::lock(&mut *connection, &[locked.life.id]).await?.pop() {
+            *locked = stored;
+        }
+        locked.life.give_up(now);
+    }
+    Ok(())
 }
 
 /// A question to a provider about an attempt.
@@ -168,10 +191,11 @@ async fn timers(engine: &Engine) -> Result<usize, StoreError> {
             let ids = maintenance::timer_due(&mut *connection, now, LIMIT).await?;
             let mut locked = life::lock(&mut *connection, &ids).await?;
             let mut questions = Vec::new();
-            for locked in &mut locked {
+            let tick = |locked: &mut StoredMessage| {
                 questions.extend(question(locked, &live, now));
                 locked.life.tick(now);
-            }
+            };
+            act_on_each(&mut *connection, &mut locked, now, tick).await?;
             life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
             Ok((locked.len(), life::next_providers(&locked), questions))
         })

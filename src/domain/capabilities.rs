@@ -37,7 +37,7 @@ pub struct Capabilities {
     pub breaker_exempt: bool,
     /// Which registrations it lets us manage (`applications`, `signatures`, …).
     pub registrations: Vec<&'static str>,
-    /// How far our clock may be off before its signing scheme refuses us.
+    /// From how far off our clock nothing is signed for it any more, since its scheme would soon refuse that. None: no scheme.
     pub clock_tolerance: Option<Duration>,
 }
 

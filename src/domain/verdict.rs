@@ -73,8 +73,16 @@ pub struct Verdict {
     pub failover: FailoverAllowed,
     /// May the gateway itself try again on the same provider? True only where certainly nothing was sent.
     pub retry_here: bool,
+    /// May an unclear outcome be answered by handing over once more, where the route says `resend`?
+    #[serde(default = "allowed")]
+    pub resend_allowed: bool,
     /// Where the fault lies.
     pub scope: Scope,
+}
+
+/// Reports that were stored before there was a word for it.
+fn allowed() -> bool {
+    true
 }
 
 impl Verdict {

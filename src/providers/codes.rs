@@ -92,6 +92,8 @@ struct RawRow {
     blame: String,
     retry_here: bool,
     scope: String,
+    /// Only tables that have a code to forbid it for have the column.
+    resend_allowed: Option<bool>,
 }
 
 /// The row that all providers share, such as `connect_error` or `report_timeout`.
@@ -172,6 +174,7 @@ impl RawRow {
             retryable: self.retryable,
             failover,
             retry_here: self.retry_here,
+            resend_allowed: self.resend_allowed.unwrap_or(true),
             scope: scope.unwrap_or(Scope::None),
         })
     }

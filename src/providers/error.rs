@@ -17,6 +17,7 @@ const NOTHING_SENT: Verdict = Verdict {
     retryable: false,
     failover: FailoverAllowed::No,
     retry_here: false,
+    resend_allowed: true,
     scope: Scope::None,
 };
 
@@ -96,6 +97,24 @@ impl ProviderError {
             ..NOTHING_SENT
         };
         Self { kind: ProviderErrorKind::Refused, verdict, provider_code: None, retry_after: None, source: None }
+    }
+
+    /// The driver panicked: before anything was `written` it is a fault of ours alone, after that the outcome is unknown.
+    pub fn panicked(written: bool) -> Self {
+        let (error, panicked) = (ErrorCode::InternalError, "the driver panicked");
+        if written {
+            return Self::outcome_unknown(panicked);
+        }
+        let verdict = Verdict {
+            error: Some(error),
+            category: Some(error.category()),
+            retryable: true,
+            retry_here: true,
+            scope: Scope::Message,
+            ..NOTHING_SENT
+        };
+        let kind = ProviderErrorKind::Refused;
+        Self { kind, verdict, provider_code: None, retry_after: None, source: Some(panicked.into()) }
     }
 
     /// The driver has no such call.

@@ -4,9 +4,18 @@
 //! unknown. It never repeats a request, follows no redirect and uses no proxy, so that one call of a driver is one request on
 //! the wire. What a body says is the driver's to read.
 
-use std::{fmt, time::Duration};
+use std::{
+    cell::Cell,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
+use chrono::TimeDelta;
 use reqwest::{
     Client, Method, RequestBuilder, Response,
     header::{DATE, HeaderMap, RETRY_AFTER},
@@ -17,7 +26,7 @@ use super::{
     codes::{Stage, shared},
     error::ProviderError,
 };
-use crate::{domain::Timestamp, tls};
+use crate::{clock::Clock, domain::Timestamp, tls};
 
 /// No provider's answer comes near it; more than that is no answer of theirs.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -31,7 +40,24 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
 #[derive(Clone)]
 pub struct Http {
     client: Client,
+    clock: Clock,
+    /// How far the server's clock is ahead by its last answer, in milliseconds.
+    skew: Arc<AtomicI64>,
 }
+
+tokio::task_local! {
+    /// Something may have been written to the provider in this call.
+    static WRITTEN: Cell<bool>;
+}
+
+/// Makes a driver's call, and says beside what came of it whether anything may have been written to the provider: after a panic
+/// nothing else tells. A driver that sends past [`Http::send`] is not seen.
+pub async fn watched<F: Future>(call: F) -> (F::Output, bool) {
+    WRITTEN.scope(Cell::new(false), async { (call.await, WRITTEN.with(Cell::get)) }).await
+}
+
+/// No answer has said what time it is there.
+const NO_SKEW: i64 = i64::MIN;
 
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,7 +100,7 @@ struct TooLong;
 
 impl Http {
     /// A client whose calls may take so long, from the first byte of the connection to the last of the answer.
-    pub fn new(timeout: Duration) -> Result<Self, reqwest::Error> {
+    pub fn new(timeout: Duration, clock: Clock) -> Result<Self, reqwest::Error> {
         // Connecting must give up before the whole call does: only then is it known that nothing was written.
         let connect = LONGEST_CONNECT.min(timeout / 2);
         let builder = Client::builder()
@@ -91,7 +117,7 @@ impl Http {
             None => builder.tls_certs_only([]),
         };
         let client = client.build()?;
-        Ok(Self { client })
+        Ok(Self { client, clock, skew: Arc::new(AtomicI64::new(NO_SKEW)) })
     }
 
     /// Begins a POST.
@@ -104,9 +130,21 @@ impl Http {
         self.client.request(method, url)
     }
 
+    /// How far the server's clock is ahead of ours, to about a second, by its last answer.
+    pub fn clock_skew(&self) -> Option<TimeDelta> {
+        let skew = self.skew.load(Ordering::Relaxed);
+        if skew == NO_SKEW { None } else { TimeDelta::try_milliseconds(skew) }
+    }
+
     /// Sends it and reads the whole answer.
     pub async fn send(&self, request: RequestBuilder) -> Result<Answer, ProviderError> {
+        // An error says that nobody watches, as with a balance.
+        let _ = WRITTEN.try_with(|written| written.set(true));
         let mut response = request.send().await.map_err(transport_error)?;
+        // With the head in hand: the body may take its time.
+        if let Some(date) = header_text(response.headers(), &DATE).and_then(http_date) {
+            self.skew.store((date - self.clock.now()).num_milliseconds(), Ordering::Relaxed);
+        }
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(transport_error)? {
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
@@ -191,7 +229,7 @@ mod tests {
     }
 
     async fn send_within(url: &str, seconds: u64) -> Result<Answer, ProviderError> {
-        let http = Http::new(Duration::from_secs(seconds)).unwrap();
+        let http = Http::new(Duration::from_secs(seconds), Clock::system()).unwrap();
         http.send(http.post(url).body("{}")).await
     }
 
@@ -305,7 +343,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_cannot_be_written_is_not_tried_for_ever() {
-        let http = Http::new(Duration::from_secs(1)).unwrap();
+        let http = Http::new(Duration::from_secs(1), Clock::system()).unwrap();
         let error = http.send(http.post("http://127.0.0.1:9/").header("key", "two\nlines")).await.unwrap_err();
         assert_eq!(error.kind, ProviderErrorKind::Refused);
         assert_eq!(error.verdict.error, Some(ErrorCode::ProviderMisconfigured));

@@ -11,6 +11,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 
 use crate::{
     clock::Clock,
@@ -107,6 +108,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
     async fn fetch_status(&self, provider_message_id: &str) -> Result<Report, ProviderError> {
         let _ = provider_message_id;
         Err(ProviderError::unsupported())
+    }
+
+    /// How far the provider's clock is ahead of ours by its last answer, where answers say so.
+    fn clock_skew(&self) -> Option<TimeDelta> {
+        None
     }
 
     /// Asks how much money is left. Only called when [`Capabilities::balance`] is true.

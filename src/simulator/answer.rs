@@ -13,6 +13,7 @@ use super::{
     behaviour::{Behaviour, Ending},
     world::World,
 };
+use crate::domain::Timestamp;
 
 /// An answer in the words of its protocol.
 #[derive(Debug, Clone)]
@@ -52,17 +53,22 @@ pub(super) async fn send(world: &World, reply: Reply, behaviour: &Behaviour) -> 
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     if let Some(seconds) = behaviour.retry_after {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        let until = world.now() + Duration::from_secs(seconds);
+        let as_date = HeaderValue::from_str(&http_date(until)).ok().filter(|_| behaviour.retry_after_as_date);
+        headers.insert(header::RETRY_AFTER, as_date.unwrap_or_else(|| HeaderValue::from(seconds)));
     }
     if reply.status == 302 {
         headers.insert(header::LOCATION, HeaderValue::from_static("/moved"));
     }
     // Clients compare this with their own clock, so it must follow the simulator's.
-    let date = world.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    if let Ok(date) = HeaderValue::from_str(&date) {
+    if let Ok(date) = HeaderValue::from_str(&http_date(world.now())) {
         headers.insert(header::DATE, date);
     }
     response
+}
+
+fn http_date(at: Timestamp) -> String {
+    at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 fn spoil(mut reply: Reply, behaviour: &Behaviour) -> Reply {

@@ -60,6 +60,8 @@ pub struct Behaviour {
     pub http_status: Option<u16>,
     /// `Retry-After` in seconds.
     pub retry_after: Option<u64>,
+    /// `Retry-After` says so by a date.
+    pub retry_after_as_date: bool,
     /// Answer with this body as it stands.
     pub body: Option<String>,
     /// How the answer ends.

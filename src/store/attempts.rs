@@ -25,6 +25,7 @@ struct Row {
     error_category: Option<String>,
     error_retryable: Option<bool>,
     provider_code: Option<String>,
+    resend_allowed: bool,
     started_at: Timestamp,
     answered_at: Option<Timestamp>,
     completed_at: Option<Timestamp>,
@@ -71,6 +72,7 @@ impl TryFrom<Row> for (MessageId, Attempt) {
             call_id: CallId(row.call_id),
             status: word("attempts", "status", &row.status)?,
             error,
+            resend_allowed: row.resend_allowed,
             provider_message_id: row.provider_message_id,
             started_at: row.started_at,
             answered_at: row.answered_at,
@@ -98,7 +100,7 @@ pub async fn of_messages(
         Row,
         "select id, message_id, number, step, provider, channel, sender, call_id, status, provider_message_id, error_code,
                 error_category, error_retryable, provider_code, started_at, answered_at, completed_at, evidence_until,
-                next_poll_at, polls, segments, price, parts_delivered
+                next_poll_at, polls, segments, price, parts_delivered, resend_allowed
          from attempts
          where message_id = any($1) and message_id between $2 and $3
          order by message_id, number",
@@ -119,8 +121,10 @@ pub async fn save(connection: &mut PgConnection, attempts: &[Written<'_>]) -> Re
     let of = |changed| -> Vec<Written<'_>> {
         attempts.iter().filter(|(_, _, attempt)| attempt.changed == changed).copied().collect()
     };
-    let (new, changed) = (of(Changed::New), of(Changed::Yes));
+    let (new, mut changed) = (of(Changed::New), of(Changed::Yes));
     insert(&mut *connection, &new).await?;
+    // Begun and ended at once, which only happens when the gateway itself failed.
+    changed.extend(new.iter().filter(|(_, _, attempt)| attempt.answered_at.is_some()));
     update(connection, &changed).await
 }
 
@@ -182,6 +186,7 @@ async fn update(connection: &mut PgConnection, changed: &[Written<'_>]) -> Resul
     let polls: Vec<i16> = each().map(|attempt| small(attempt.polls)).collect();
     let segments: Vec<Option<i16>> = each().map(|attempt| attempt.segments.map(small)).collect();
     let prices: Vec<Option<&str>> = each().map(|attempt| attempt.price.as_deref()).collect();
+    let resend_allowed: Vec<bool> = each().map(|attempt| attempt.resend_allowed).collect();
     // Arrays of arrays must be rectangular in PostgreSQL, so the parts travel as text.
     let parts: Vec<String> = each().map(parts_text).collect();
     sqlx::query!(
@@ -189,12 +194,13 @@ async fn update(connection: &mut PgConnection, changed: &[Written<'_>]) -> Resul
          set status = n.status, provider_message_id = n.native, error_code = n.code, error_category = n.category,
              error_retryable = n.retryable, provider_code = n.provider_code, answered_at = n.answered,
              completed_at = n.completed, evidence_until = n.evidence, next_poll_at = n.poll_at, polls = n.polls,
-             segments = n.segments, price = n.price, parts_delivered = n.parts::smallint[]
+             segments = n.segments, price = n.price, parts_delivered = n.parts::smallint[],
+             resend_allowed = n.resend_allowed
          from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
                      $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::smallint[],
-                     $13::smallint[], $14::text[], $15::text[], $16::smallint[])
+                     $13::smallint[], $14::text[], $15::text[], $16::smallint[], $17::boolean[])
               as n (message, status, native, code, category, retryable, provider_code, answered, completed, evidence, poll_at,
-                    polls, segments, price, parts, number)
+                    polls, segments, price, parts, number, resend_allowed)
          where a.message_id = n.message and a.number = n.number",
         &messages,
         &statuses as &[&str],
@@ -212,6 +218,7 @@ async fn update(connection: &mut PgConnection, changed: &[Written<'_>]) -> Resul
         &prices as &[Option<&str>],
         &parts,
         &numbers,
+        &resend_allowed,
     )
     .execute(connection)
     .await?;

@@ -23,6 +23,7 @@ pub mod maintenance;
 pub mod messages;
 pub mod reports;
 pub mod switches;
+pub mod throttles;
 pub mod timeline;
 
 /// The migrations, compiled in.
@@ -48,9 +49,12 @@ pub enum StoreError {
     /// Somebody else changed a message after it was read. The same work, done again, reads it anew.
     #[error("a message was changed by somebody else in between")]
     Overtaken,
-    /// The unit of work panicked or was cut off at shutdown.
+    /// The unit of work was cut off at shutdown.
     #[error("the unit of work was cut off")]
     CutOff,
+    /// The unit of work panicked.
+    #[error("the unit of work panicked")]
+    Panicked,
     /// The server would lose what it confirmed.
     #[error("the database server has {0} off: what it confirms would not survive a crash")]
     UnsafeDurability(&'static str),
@@ -60,7 +64,8 @@ impl StoreError {
     /// Does it lie with what was to be stored, so that the same work would fail again?
     pub fn lies_with_the_data(&self) -> bool {
         match self {
-            Self::Corrupt { .. } => true,
+            // What made it panic was in what it had to do.
+            Self::Corrupt { .. } | Self::Panicked => true,
             Self::Database(error) => {
                 // Classes of SQLSTATE: data exceptions, broken constraints, and what is over a limit of the program.
                 let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
@@ -80,6 +85,7 @@ impl StoreError {
             | Self::Migration(_)
             | Self::Overtaken
             | Self::CutOff
+            | Self::Panicked
             | Self::UnsafeDurability(_) => false,
         }
     }
@@ -135,7 +141,7 @@ impl Db {
             transaction.commit().await?;
             Ok(done)
         });
-        task.await.unwrap_or(Err(StoreError::CutOff))
+        task.await.unwrap_or_else(ended_early)
     }
 
     /// Runs a reading unit of work, in a task of its own. All that it reads is of one moment, so that a message and its attempts,
@@ -152,14 +158,14 @@ impl Db {
             transaction.commit().await?;
             Ok(done)
         });
-        task.await.unwrap_or(Err(StoreError::CutOff))
+        task.await.unwrap_or_else(ended_early)
     }
 
     /// Applies the migrations that are missing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let pool = self.work.clone();
         let task = tokio::spawn(async move { MIGRATOR.run(&pool).await.map_err(StoreError::from) });
-        task.await.unwrap_or(Err(StoreError::CutOff))
+        task.await.unwrap_or_else(ended_early)
     }
 
     /// Refuses a server that would lose what it confirmed.
@@ -199,6 +205,10 @@ impl Db {
         self.intake.close().await;
         self.work.close().await;
     }
+}
+
+fn ended_early<T>(error: tokio::task::JoinError) -> Result<T, StoreError> {
+    Err(if error.is_panic() { StoreError::Panicked } else { StoreError::CutOff })
 }
 
 fn pool(options: PgConnectOptions, size: u32) -> PgPool {

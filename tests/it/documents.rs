@@ -96,7 +96,7 @@ fn the_table_of_transitions_is_the_one_of_the_code() {
         matches!(
             (from, to),
             (MessageStatus::Scheduled | MessageStatus::Queued, MessageStatus::Canceled)
-                | (MessageStatus::Queued | MessageStatus::Unknown, MessageStatus::Failed)
+                | (MessageStatus::Unknown, MessageStatus::Failed)
         )
     };
     for from in MessageStatus::ALL {

@@ -282,7 +282,7 @@ async fn switch(gateway: &TestGateway, provider: &'static str, enabled: bool) {
     Db::unit(&db.work, move |connection| Box::pin(switches::set(connection, provider, enabled, now))).await.unwrap();
     let paused = async || {
         let live = gateway.gateway.engine().live();
-        (live.providers[provider].unavailable().is_none() == enabled).then_some(())
+        (live.providers[provider].availability.unavailable(gateway.clock.now()).is_none() == enabled).then_some(())
     };
     gateway.until("the switch is followed", paused).await;
 }
@@ -317,7 +317,7 @@ async fn a_message_waits_for_a_paused_provider_where_there_is_no_other_and_expir
 #[tokio::test]
 async fn a_provider_that_fails_five_times_in_a_row_is_passed_over_until_it_answers_again() {
     let gateway = start(BOTH).await;
-    next(&gateway, 5, Behaviour::code("1102"));
+    next(&gateway, 5, Behaviour::code("-1"));
     for _ in 0..5 {
         let id = gateway.send(json!({ "to": TO, "text": "123456", "provider": "first" })).await;
         gateway.wait_for_end(&id, "failed").await;
@@ -342,7 +342,7 @@ async fn faults_of_recipients_never_count_against_a_provider() {
         let id = gateway.send(json!({ "to": to, "text": "123456", "provider": "first" })).await;
         assert_eq!(error(&gateway.wait_for_end(&id, "failed").await).0, "recipient_invalid");
     }
-    assert!(gateway.gateway.engine().live().providers["first"].unavailable().is_none());
+    assert!(gateway.gateway.engine().live().providers["first"].availability.unavailable(gateway.clock.now()).is_none());
 }
 
 #[tokio::test]

@@ -327,6 +327,7 @@ mod tests {
             call_id: crate::domain::ids::CallId(uuid::Uuid::nil()),
             status: AttemptStatus::Expired,
             error: Some(Cause::own(ErrorCode::Expired, true)),
+            resend_allowed: true,
             provider_message_id: Some("p-1".into()),
             started_at: at(1),
             answered_at: Some(at(2)),

@@ -7,32 +7,27 @@ pub(super) mod plan;
 
 use std::{
     collections::HashSet,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use plan::Planner;
 
-use super::{
-    AFTER_FAILURE, Engine, LiveProvider,
-    live::Unavailable,
-    log_failure,
-    record,
-    writers::GROUP,
-};
+use super::{AFTER_FAILURE, Engine, LiveProvider, availability::Pass, log_failure, record, writers::GROUP};
 use crate::{
     domain::{
-        Timestamp,
         ids::{AttemptId, MessageId},
         life::{Answer, Cause},
         report::{storable, storable_id},
     },
     error_chain::chain,
-    providers::{Call, ProviderError, codes},
+    providers::{Call, ProviderError, codes, http},
     store::{
         Db, StoreError,
         budgets::{self, Budget},
@@ -114,23 +109,28 @@ enum Found {
 
 /// One look: hands over what is due, or passes the provider over.
 async fn turn(engine: &Engine, provider: &Arc<LiveProvider>) -> Result<Found, StoreError> {
-    match provider.unavailable() {
-        None => {
-            let Some(slots) = free_slots(provider).await else { return Ok(Found::Nothing) };
+    let now = engine.clock().now();
+    match provider.availability.pass(provider.calls_in_flight(), now) {
+        Pass::Open(room) => {
+            let Some(slots) = free_slots(provider, room).await else { return Ok(Found::Nothing) };
             if engine.stopping() {
                 return Ok(Found::Nothing);
             }
             hand_over(engine, provider, slots, usize::MAX).await
         }
-        Some(Unavailable::Paused) => pass_over(engine, provider, "the provider is paused").await,
-        Some(Unavailable::BreakerOpen) => {
+        Pass::Probe(why) => {
             // The probe goes first: what is passed over cannot show that the provider is back.
-            if provider.breaker.take_probe()
-                && let Some(slot) = provider.try_slots(1)
+            if let Some(slot) = provider.try_slots(1)
+                && hand_over(engine, provider, slot, 1).await? == Found::Some
             {
-                hand_over(engine, provider, slot, 1).await?;
+                provider.availability.probed(now);
             }
-            pass_over(engine, provider, "the provider's breaker is open").await
+            pass_over(engine, provider, why.told()).await
+        }
+        Pass::Over(why) => pass_over(engine, provider, why.told()).await,
+        Pass::Wait => {
+            provider.backlog.store(true, Ordering::Relaxed);
+            Ok(Found::Nothing)
         }
     }
 }
@@ -157,10 +157,10 @@ async fn hand_over(
     Ok(found)
 }
 
-/// Waits for a free slot and takes all that are free.
-async fn free_slots(provider: &LiveProvider) -> Option<OwnedSemaphorePermit> {
+/// Waits for a free slot and takes those that are free, at most so many.
+async fn free_slots(provider: &LiveProvider, most: usize) -> Option<OwnedSemaphorePermit> {
     let mut slots = provider.in_flight.clone().acquire_owned().await.ok()?;
-    if let Some(more) = provider.try_slots(GROUP - 1) {
+    if let Some(more) = provider.try_slots(most.min(GROUP).saturating_sub(1)) {
         slots.merge(more);
     }
     Some(slots)
@@ -239,8 +239,9 @@ async fn claim(
             let limit = i64::try_from(messages.min(allowed)).unwrap_or(i64::MAX);
             let found = life::lock_due(&mut *connection, name, planner.now, limit).await?;
             let due = found.len();
-            let (mut prepared, _) = planner.plan(found);
-            let started: Vec<&StoredMessage> = started(&prepared).collect();
+            let (mut prepared, left) = planner.plan(found);
+            let spoiled = left.iter().filter(|message| message.life.has_new_attempt());
+            let started: Vec<&StoredMessage> = started(&prepared).chain(spoiled).collect();
             if !limits.is_empty() {
                 budgets::take(&mut *connection, name, started.len()).await?;
             }
@@ -327,8 +328,8 @@ fn make_call(engine: &Engine, provider: &Arc<LiveProvider>, prepared: Prepared, 
             vec![answer_of_error(&late, count_of_call); count_of_call]
         } else {
             let started = std::time::Instant::now();
-            let answers = call(&provider, &prepared).await;
-            take_note(&provider, &answers, started.elapsed(), of_call.clock().now());
+            let mut answers = call(&provider, &prepared).await;
+            take_note(&of_call, &provider, &mut answers, started.elapsed());
             answers
         };
         for (handed_over, answer) in prepared.sent_for.into_iter().zip(answers) {
@@ -347,7 +348,13 @@ fn make_call(engine: &Engine, provider: &Arc<LiveProvider>, prepared: Prepared, 
 
 async fn call(provider: &LiveProvider, prepared: &Prepared) -> Vec<Answer> {
     let count = prepared.sent_for.len();
-    match provider.driver.submit(&prepared.call).await {
+    let submitted = AssertUnwindSafe(provider.driver.submit(&prepared.call)).catch_unwind();
+    let submitted = match http::watched(submitted).await {
+        (Ok(submitted), _) => submitted,
+        // The panic itself was logged where it happened.
+        (Err(_), written) => Err(ProviderError::panicked(written)),
+    };
+    match submitted {
         Ok(outcomes) => {
             let missing = codes::shared(codes::Stage::PerNumber, "missing_in_result");
             let mut answers: Vec<Answer> = outcomes.into_iter().map(answer_of_outcome).collect();
@@ -362,11 +369,13 @@ async fn call(provider: &LiveProvider, prepared: &Prepared) -> Vec<Answer> {
 }
 
 /// A call went badly when each of its answers is a fault of the provider or of our account.
-fn take_note(provider: &LiveProvider, answers: &[Answer], took: Duration, now: Timestamp) {
-    let name = provider.name.clone();
+fn take_note(engine: &Engine, provider: &LiveProvider, answers: &mut [Answer], took: Duration) {
+    let (name, now) = (provider.name.clone(), engine.clock().now());
     metrics::histogram!("sms_gateway_submit_duration_seconds", "provider" => name).record(took.as_secs_f64());
     let bad = answers.iter().all(|answer| answer.verdict.counts_for_breaker());
-    provider.breaker.record(bad, now);
+    if let Some(throttle) = provider.availability.note(answers, provider.driver.clock_skew(), now) {
+        engine.share_throttle(&provider.name, throttle);
+    }
     let fault = answers.first().filter(|_| bad).and_then(|a| Cause::of(&a.verdict, a.provider_code.as_deref()));
     provider.calls.record(now, took, fault);
 }
@@ -379,6 +388,7 @@ fn answer_of_verdict(verdict: crate::domain::verdict::Verdict) -> Answer {
         segments: None,
         retry_after: None,
         not_connected: false,
+        found_again: false,
         split_to: None,
     }
 }

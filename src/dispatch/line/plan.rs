@@ -1,6 +1,11 @@
 //! Making calls out of messages: by the bindings and senders of this moment, within the provider's limits.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{HandedOver, LEASE_MARGIN, Prepared, since_boot};
 use crate::{
@@ -37,14 +42,22 @@ impl Planner {
         Self { engine: engine.clone(), config, provider: provider.clone(), now, not_after, calls }
     }
 
-    /// Opens an attempt for each message that finds a place in one of the calls. The others are given back as they were.
+    /// Opens an attempt for each message that finds a place in one of the calls. The others are given back: as they
+    /// were, or with an attempt that is over because they could not be prepared.
     pub(in crate::dispatch) fn plan(&self, due: Vec<StoredMessage>) -> (Vec<Prepared>, Vec<StoredMessage>) {
         let mut open: Vec<Draft> = Vec::new();
         let mut left = Vec::new();
         for mut message in due {
-            match self.place(&mut open, &mut message) {
-                Some((place, ready, attempt)) => open[place].add(message, ready, attempt),
-                None => left.push(message),
+            // One message that cannot be prepared must not keep the others from being sent, now and for ever.
+            let placed = catch_unwind(AssertUnwindSafe(|| self.place(&mut open, &mut message)));
+            match placed {
+                Ok(Some((place, ready, attempt))) => open[place].add(message, ready, attempt),
+                Ok(None) => left.push(message),
+                Err(_) => {
+                    tracing::error!(message = %message.life.id, "a message could not be prepared");
+                    message.life.preparation_panicked(AttemptId::new(self.now), CallId::new(self.now), self.now);
+                    left.push(message);
+                }
             }
         }
         (open.into_iter().filter(|draft| !draft.submissions.is_empty()).map(|draft| self.finish(draft)).collect(), left)

@@ -8,9 +8,11 @@ mod matching;
 
 use std::{
     collections::{HashMap, HashSet},
+    panic::AssertUnwindSafe,
     sync::Arc,
 };
 
+use futures_util::FutureExt as _;
 use sqlx::Connection as _;
 use tokio::sync::{mpsc, oneshot};
 
@@ -240,7 +242,9 @@ async fn apply_alone(
         answer: None,
     };
     let mut savepoint = connection.begin().await?;
-    match apply(&mut savepoint, live, &[arrival], Reading::Locked, now).await {
+    // A push that makes the program panic would do so at every look, and keep back all that come after it.
+    let applied = AssertUnwindSafe(apply(&mut savepoint, live, &[arrival], Reading::Locked, now)).catch_unwind().await;
+    match applied.unwrap_or(Err(StoreError::Panicked)) {
         Ok(_) => {
             savepoint.commit().await?;
             Ok((CallbackState::Done, None))

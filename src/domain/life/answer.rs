@@ -9,7 +9,7 @@ use crate::domain::{
     error_code::ErrorCode,
     ids::{AttemptId, CallId},
     status::AttemptStatus,
-    verdict::{FailoverAllowed, NeutralStatus, Verdict},
+    verdict::{FailoverAllowed, NeutralStatus, Scope, Verdict},
 };
 
 /// What came of one hand-over.
@@ -27,8 +27,36 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// Nothing reached the provider at all: the try is not counted.
     pub not_connected: bool,
+    /// The provider was known to refuse everything for just this: the try says nothing of the message and is not counted.
+    pub found_again: bool,
     /// The whole call was refused without naming a recipient: try again in a call of at most so many.
     pub split_to: Option<u16>,
+}
+
+impl Answer {
+    /// Nothing was sent, and that was our own fault.
+    fn own_fault() -> Self {
+        let error = ErrorCode::InternalError;
+        Self {
+            verdict: Verdict {
+                status: NeutralStatus::Failed,
+                error: Some(error),
+                category: Some(error.category()),
+                retryable: true,
+                failover: FailoverAllowed::No,
+                retry_here: true,
+                resend_allowed: true,
+                scope: Scope::None,
+            },
+            provider_code: None,
+            provider_message_id: None,
+            segments: None,
+            retry_after: None,
+            not_connected: false,
+            found_again: false,
+            split_to: None,
+        }
+    }
 }
 
 /// Whether and how long evidence about an attempt may come.
@@ -50,7 +78,9 @@ pub struct RetryRule {
 }
 
 /// A longer wait is not waited for while there is a next step.
-const LONGEST_WAIT_BEFORE_NEXT_STEP: Duration = Duration::from_mins(1);
+pub const LONGEST_WAIT_BEFORE_NEXT_STEP: Duration = Duration::from_mins(1);
+/// So many faults of our own end a message.
+const MOST_OWN_FAULTS: usize = 3;
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
@@ -72,6 +102,7 @@ impl Life {
             call_id,
             status: AttemptStatus::Sending,
             error: None,
+            resend_allowed: true,
             provider_message_id: None,
             started_at: now,
             answered_at: None,
@@ -120,6 +151,7 @@ impl Life {
             NeutralStatus::Failed => self.refused(index, answer, came_from, retry, now),
             NeutralStatus::Unknown | NeutralStatus::Delivered | NeutralStatus::Undelivered | NeutralStatus::Expired => {
                 let cause = Cause::of(&answer.verdict, answer.provider_code.as_deref());
+                self.attempts[index].resend_allowed = answer.verdict.resend_allowed;
                 self.attempts[index].becomes_unclear(reported, cause, evidence, now);
                 self.tell_unclear(index);
             }
@@ -168,12 +200,19 @@ impl Life {
             self.send = Some(HandOver { group_limit: Some(limit), due: now, ..came_from });
             return;
         }
-        let tries = if answer.not_connected { came_from.tries } else { came_from.tries.saturating_add(1) };
+        let uncounted = answer.not_connected || answer.found_again;
+        let tries = if uncounted { came_from.tries } else { came_from.tries.saturating_add(1) };
         let wait = self.backoff(number, step).max(answer.retry_after.unwrap_or_default());
         let next = self.next_step_after(step).filter(|_| self.may_go_on(answer.verdict.failover));
         // Only what the provider asks for is too long: our own waits never are.
         let too_long = answer.retry_after.is_some_and(|asked| asked > LONGEST_WAIT_BEFORE_NEXT_STEP);
-        let again = (answer.not_connected || (answer.verdict.retry_here && tries < retry.max_attempts))
+        // A fault that was known is waited for where there is nothing else to go to, as if no call had been made.
+        let waits = answer.found_again && next.is_none();
+        let tries_left = match answer.verdict.error {
+            Some(ErrorCode::InternalError) => self.own_faults() < MOST_OWN_FAULTS,
+            Some(_) | None => tries < retry.max_attempts,
+        };
+        let again = (answer.not_connected || waits || (answer.verdict.retry_here && tries_left))
             && !(too_long && next.is_some());
         if again {
             let detail = format!("again in {} ms", wait.as_millis());
@@ -182,6 +221,24 @@ impl Life {
         } else if let Some(next) = next {
             self.go_on_to(next, Some(number), "the provider did not take it", now);
         }
+    }
+
+    /// Attempts that failed by a fault of our own.
+    fn own_faults(&self) -> usize {
+        let ours =
+            |attempt: &&Attempt| attempt.error.as_ref().is_some_and(|cause| cause.code == ErrorCode::InternalError);
+        self.attempts.iter().filter(ours).count()
+    }
+
+    /// The gateway itself failed before a call could be made: that counts as an attempt, so that it is told and comes to an end.
+    pub fn preparation_panicked(&mut self, id: AttemptId, call_id: CallId, now: Timestamp) {
+        let Some(came_from) = self.send else { return };
+        let Some(number) = self.start_attempt(id, call_id, "", now) else { return };
+        let Some(index) = self.attempts.iter().position(|attempt| attempt.number == number) else { return };
+        self.attempts[index].answered_at = Some(now);
+        let answer = Answer::own_fault();
+        self.refused(index, &answer, came_from, RetryRule { max_attempts: 0 }, now);
+        self.settle_status(now, EndedBy::Attempts);
     }
 
     fn may_go_on(&self, allowed: FailoverAllowed) -> bool {

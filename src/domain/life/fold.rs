@@ -16,6 +16,8 @@ pub(super) enum EndedBy {
     Validity,
     /// Somebody canceled it.
     Cancel,
+    /// The gateway itself failed on it and gave it up.
+    OwnFault,
 }
 
 /// What the fold found.
@@ -47,7 +49,8 @@ impl Life {
             return open(MessageStatus::Sent);
         }
         if let Some(attempt) = self.last(AttemptStatus::Unknown) {
-            let is_final = !self.evidence_may_come(now) && self.next_going_on(now).is_none();
+            let nothing_comes = !self.evidence_may_come(now) && self.next_going_on(now).is_none();
+            let is_final = by == EndedBy::OwnFault || nothing_comes;
             return Folded { status: MessageStatus::Unknown, is_final, error: attempt.error.clone() };
         }
         self.fold_ended(by)
@@ -70,6 +73,7 @@ impl Life {
                 (MessageStatus::Expired, Some(Cause { provider_code, ..Cause::own(ErrorCode::Expired, true) }))
             }
             (None, EndedBy::Cancel) => (MessageStatus::Canceled, None),
+            (None, EndedBy::OwnFault) => (MessageStatus::Failed, Some(Cause::own(ErrorCode::InternalError, true))),
             (None, EndedBy::Attempts) => {
                 let error = self.attempts.last().and_then(|attempt| attempt.error.clone());
                 (MessageStatus::Failed, error.or_else(|| self.error.clone()))

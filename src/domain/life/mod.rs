@@ -24,7 +24,7 @@ use super::{
     status::{AttemptStatus, MessageStatus},
     verdict::Verdict,
 };
-pub use answer::{Answer, EvidenceRule, RetryRule};
+pub use answer::{Answer, EvidenceRule, LONGEST_WAIT_BEFORE_NEXT_STEP, RetryRule};
 pub use fold::Folded;
 pub use plan::{Failover, OnUnknown, Plan, Step};
 pub use report::Absorbed;
@@ -94,6 +94,8 @@ pub struct Attempt {
     pub status: AttemptStatus,
     /// Why.
     pub error: Option<Cause>,
+    /// May it be handed over once more if it is unclear and the route says so? The provider's own words may forbid it.
+    pub resend_allowed: bool,
     /// The provider's id.
     pub provider_message_id: Option<String>,
     /// When the call was about to be made.
@@ -221,6 +223,11 @@ impl Life {
         let used = self.attempts.iter().map(|attempt| attempt.step).max().unwrap_or(0).max(step);
         let next = used.saturating_add(1);
         (usize::from(next) < self.plan.steps.len()).then_some(next)
+    }
+
+    /// Was an attempt begun since it was loaded?
+    pub fn has_new_attempt(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.changed == Changed::New)
     }
 
     /// Is there a step after the one that waits?

@@ -104,6 +104,33 @@ impl Life {
         true
     }
 
+    /// The gateway failed on this message and would again: nothing more is done with it. What a provider has or may have is
+    /// `unknown`, which a late report still settles; what nobody has is `failed`.
+    pub fn give_up(&mut self, now: Timestamp) {
+        self.send = None;
+        for attempt in &mut self.attempts {
+            let error = match attempt.status {
+                AttemptStatus::Sending => ErrorCode::SubmissionUnconfirmed,
+                AttemptStatus::Sent => ErrorCode::DeliveryUnconfirmed,
+                AttemptStatus::Unknown
+                | AttemptStatus::Delivered
+                | AttemptStatus::Undelivered
+                | AttemptStatus::Failed
+                | AttemptStatus::Expired => continue,
+            };
+            attempt.status = AttemptStatus::Unknown;
+            attempt.error = Some(Cause::own(error, false));
+            attempt.answered_at = attempt.answered_at.or(Some(now));
+            attempt.changed = changed(attempt.changed);
+        }
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.status == AttemptStatus::Unknown) {
+            attempt.evidence_until = None;
+            attempt.next_poll_at = None;
+            attempt.changed = changed(attempt.changed);
+        }
+        self.settle_status(now, EndedBy::OwnFault);
+    }
+
     fn open_attempts(&self) -> impl Iterator<Item = &Attempt> {
         self.attempts.iter().filter(|attempt| matches!(attempt.status, AttemptStatus::Sent | AttemptStatus::Unknown))
     }
@@ -143,7 +170,7 @@ impl Life {
 
     fn resend(&self, last: &Attempt) -> Option<GoingOn> {
         let wanted = self.plan.on_unknown == OnUnknown::Resend && !self.possible_duplicate;
-        if !wanted || self.send.is_some() || !last.hand_over_is_unclear() {
+        if !wanted || self.send.is_some() || !last.hand_over_is_unclear() || !last.resend_allowed {
             return None;
         }
         let at = last.answered_at.unwrap_or(last.started_at) + RESEND_AFTER;

@@ -16,6 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use reqwest::{RequestBuilder, header};
 
 use self::{
@@ -55,7 +56,7 @@ const REGISTRATIONS: [&str; 5] = ["applications", "signatures", "templates", "fi
 /// Builds the driver.
 pub fn build(setup: Setup) -> Result<Arc<dyn Provider>, Vec<SettingsProblem>> {
     let settings = Settings::read(setup.settings)?;
-    let http = Http::new(setup.timeout).map_err(|error| {
+    let http = Http::new(setup.timeout, setup.clock.clone()).map_err(|error| {
         vec![SettingsProblem { key: "base_url".into(), problem: format!("no HTTP client can be made: {error}") }]
     })?;
     Ok(Arc::new(HuaweiSms { capabilities: capabilities(&settings), settings, http, clock: setup.clock }))
@@ -91,6 +92,10 @@ impl Provider for HuaweiSms {
         let mut outcomes = reader.outcomes(&answer, &recipients)?.into_iter();
         let of = |submission| item(submission).and_then(|_| outcomes.next()).unwrap_or_else(without_template);
         Ok(call.submissions.iter().map(of).collect())
+    }
+
+    fn clock_skew(&self) -> Option<TimeDelta> {
+        self.http.clock_skew()
     }
 
     fn verify_callback(&self, callback: &Callback) -> Result<(), CallbackRejected> {
@@ -185,6 +190,7 @@ fn without_template() -> Outcome {
             retryable: false,
             failover: FailoverAllowed::Yes,
             retry_here: false,
+            resend_allowed: true,
             scope: Scope::Message,
         },
         provider_code: None,

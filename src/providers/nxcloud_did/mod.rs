@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::Offset;
+use chrono::{Offset, TimeDelta};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -42,7 +42,9 @@ mod wire;
 static CODES: LazyLock<CodeTable> = LazyLock::new(|| CodeTable::embedded(include_str!("codes.csv")));
 
 /// <https://github.com/nxtele/http-api-document-en/wiki/API-auth-basics>: `ts` may be a minute off.
-const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
+const LONGEST_AGE: Duration = Duration::from_mins(1);
+/// Stop before that.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(45);
 const BIZ_TYPE: &str = "4";
 const ACTION: &str = "mtsend";
 
@@ -63,7 +65,7 @@ pub fn build(setup: Setup) -> Result<Arc<dyn Provider>, Vec<SettingsProblem>> {
     };
     let hours = settings.integer_or("utc_offset_hours", 8, -12..=14);
     settings.finish()?;
-    let http = Http::new(setup.timeout).map_err(client_problem)?;
+    let http = Http::new(setup.timeout, setup.clock.clone()).map_err(client_problem)?;
     let utc_offset = chrono::FixedOffset::east_opt(hours * 3600).unwrap_or_else(|| chrono::Utc.fix());
     let own_numbers = setup.from.iter().chain(&setup.senders).map(|sender| digits(sender).to_owned()).collect();
     Ok(Arc::new(NxCloudDid {
@@ -151,6 +153,10 @@ impl Provider for NxCloudDid {
         outcome(&answer).map(|outcome| vec![outcome])
     }
 
+    fn clock_skew(&self) -> Option<TimeDelta> {
+        self.http.clock_skew()
+    }
+
     fn verify_callback(&self, callback: &Callback) -> Result<(), CallbackRejected> {
         let verified = match self.verify {
             Verify::IfSigned if callback.header("sign").is_none() => return Ok(()),
@@ -220,7 +226,7 @@ impl NxCloudDid {
     fn count_if_old(&self, ts: &str, callback: &Callback) {
         let age =
             ts.parse::<i64>().map_or(i64::MAX, |ts| (callback.received_at.timestamp_millis() - ts).saturating_abs());
-        if u128::from(age.unsigned_abs()) > CLOCK_TOLERANCE.as_millis() {
+        if u128::from(age.unsigned_abs()) > LONGEST_AGE.as_millis() {
             metrics::counter!("sms_gateway_callbacks_old_timestamp_total", "provider" => self.name.clone())
                 .increment(1);
         }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
@@ -49,7 +50,7 @@ pub fn build(setup: Setup) -> Result<Arc<dyn Provider>, Vec<SettingsProblem>> {
     let first = Duration::from_secs(settings.integer_or("poll_seconds", 5, 1..=600));
     let window = Duration::from_mins(settings.integer_or("poll_window_minutes", 10, 1..=1440));
     settings.finish()?;
-    let http = Http::new(setup.timeout).map_err(client_problem)?;
+    let http = Http::new(setup.timeout, setup.clock).map_err(client_problem)?;
     if base_url.scheme() == "http" {
         tracing::warn!(provider = setup.name, "base_url is plain http: the password travels in clear text");
     }
@@ -119,6 +120,10 @@ impl Provider for OnsmsVoice {
         };
         let answer = self.post("postSMS", &body).await?;
         Ok(vec![outcome(read_code(&answer)?)])
+    }
+
+    fn clock_skew(&self) -> Option<TimeDelta> {
+        self.http.clock_skew()
     }
 
     fn verify_callback(&self, _: &Callback) -> Result<(), CallbackRejected> {

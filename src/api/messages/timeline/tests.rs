@@ -55,6 +55,7 @@ fn attempt(number: u16, started: i64, answered: i64, status: AttemptStatus) -> A
         call_id: CallId(id_at(started)),
         status,
         error: None,
+        resend_allowed: true,
         provider_message_id: Some("p".into()),
         started_at: at(started),
         answered_at: Some(at(answered)),
@@ -81,6 +82,7 @@ fn report(second: i64, attempt: u16, status: NeutralStatus, applied: bool) -> Ke
         retryable: false,
         failover: FailoverAllowed::Yes,
         retry_here: false,
+        resend_allowed: true,
         scope: Scope::None,
     };
     let report = Report {

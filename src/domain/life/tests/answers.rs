@@ -188,3 +188,68 @@ fn a_message_that_waits_for_its_time_is_scheduled_and_then_sent() {
     story.start();
     assert_eq!(story.at(), (MessageStatus::Sending, false));
 }
+
+fn known_fault() -> Answer {
+    let fault = verdict(NeutralStatus::Failed, Some(ErrorCode::InsufficientBalance));
+    Answer { found_again: true, ..answer(fault) }
+}
+
+#[test]
+fn a_message_that_only_met_a_known_fault_waits_on_where_it_has_nowhere_else_to_go() {
+    let mut story = Story::alone();
+    story.life.expires_at = story.now + Duration::from_hours(24);
+    for _ in 0..20 {
+        story.hand_over(&known_fault());
+        assert_eq!((story.at(), story.waits_for()), ((MessageStatus::Queued, false), Some(0)));
+    }
+    assert_eq!(story.life.send.unwrap().tries, 0, "none of them is counted");
+    story.hand_over(&Answer { found_again: false, ..known_fault() });
+    assert_eq!(story.at(), (MessageStatus::Failed, true));
+}
+
+#[test]
+fn a_message_that_met_a_known_fault_goes_on_at_once_where_it_can() {
+    let mut story = Story::with(Failover::OnRejection);
+    story.hand_over(&known_fault());
+    assert_eq!((story.waits_for(), story.wait()), (Some(1), Duration::ZERO));
+}
+
+/// The gateway panics while it prepares the message.
+fn panics(story: &mut Story) {
+    story.now = story.now.max(story.life.send.unwrap().due);
+    story.life.preparation_panicked(AttemptId(Uuid::from_u128(1)), CallId(Uuid::from_u128(2)), story.now);
+}
+
+#[test]
+fn a_message_that_cannot_be_prepared_three_times_fails_with_an_internal_error() {
+    let mut story = Story::with(Failover::OnUndelivered);
+    for tried in 1..=2 {
+        panics(&mut story);
+        assert_eq!((story.at(), story.waits_for()), ((MessageStatus::Queued, false), Some(0)), "{tried}");
+        assert!(story.wait() >= Duration::from_secs(1), "not at once");
+    }
+    panics(&mut story);
+    assert_eq!((story.at(), story.error()), ((MessageStatus::Failed, true), Some(ErrorCode::InternalError)));
+    assert_eq!(story.life.attempts.len(), 3);
+}
+
+#[test]
+fn what_went_wrong_before_does_not_count_as_a_fault_of_our_own() {
+    let mut story = Story::alone();
+    for _ in 0..3 {
+        story.hand_over(&busy());
+    }
+    panics(&mut story);
+    assert_eq!(story.at(), (MessageStatus::Queued, false));
+    story.hand_over(&taken());
+    assert_eq!(story.at(), (MessageStatus::Sent, false));
+}
+
+#[test]
+fn a_message_that_cannot_be_prepared_for_its_next_step_stays_what_its_first_attempt_made_it() {
+    let mut story = Story::of(plan(&[None, Some(45)]));
+    story.hand_over(&unclear());
+    story.tick_after(45);
+    (0..3).for_each(|_| panics(&mut story));
+    assert_eq!(story.at(), (MessageStatus::Unknown, false));
+}

@@ -163,3 +163,31 @@ fn a_message_born_failed_keeps_its_cause() {
     assert_eq!(story.at(), (MessageStatus::Failed, true));
     assert_eq!(story.error(), Some(ErrorCode::DuplicateMessage));
 }
+
+#[test]
+fn a_message_that_the_gateway_gives_up_fails_where_nobody_has_it() {
+    let mut story = Story::with(Failover::OnRejection);
+    story.life.give_up(story.now);
+    assert_eq!((story.at(), story.error()), ((MessageStatus::Failed, true), Some(ErrorCode::InternalError)));
+}
+
+#[test]
+fn a_message_that_the_gateway_gives_up_is_unknown_where_a_provider_has_it_or_may_have_it() {
+    let sending = |story: &mut Story| story.start();
+    let sent = |story: &mut Story| story.hand_over(&taken());
+    let in_doubt = |story: &mut Story| story.hand_over(&unclear());
+    let cases: [(fn(&mut Story) -> u16, ErrorCode); 3] = [
+        (sending, ErrorCode::SubmissionUnconfirmed),
+        (sent, ErrorCode::DeliveryUnconfirmed),
+        (in_doubt, ErrorCode::SubmissionUnconfirmed),
+    ];
+    for (begin, error) in cases {
+        let mut story = Story::of(plan(&[None, Some(45)])).on_unknown(OnUnknown::Resend);
+        let number = begin(&mut story);
+        story.life.give_up(story.now);
+        assert_eq!((story.at(), story.error()), ((MessageStatus::Unknown, true), Some(error)));
+        assert_eq!(story.waits_for(), None);
+        story.report(number, &report(NeutralStatus::Delivered));
+        assert_eq!(story.at(), (MessageStatus::Delivered, true), "a late report still counts");
+    }
+}

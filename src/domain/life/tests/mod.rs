@@ -52,6 +52,7 @@ fn verdict(status: NeutralStatus, error: Option<ErrorCode>) -> Verdict {
         retryable: false,
         failover: FailoverAllowed::Yes,
         retry_here: false,
+        resend_allowed: true,
         scope: Scope::Provider,
     }
 }
@@ -64,6 +65,7 @@ fn answer(verdict: Verdict) -> Answer {
         segments: None,
         retry_after: None,
         not_connected: false,
+        found_again: false,
         split_to: None,
     }
 }

@@ -256,3 +256,13 @@ fn an_answer_after_the_lease_ran_out_leaves_only_its_id() {
         assert_eq!(story.attempt(number).provider_message_id.as_deref(), Some("late"));
     }
 }
+
+#[test]
+fn what_the_provider_forbids_to_repeat_is_not_handed_over_again_though_the_route_says_so() {
+    let mut story = Story::alone().on_unknown(OnUnknown::Resend);
+    let forbidden = Verdict { resend_allowed: false, ..unclear().verdict };
+    story.hand_over(&Answer { verdict: forbidden, ..unclear() });
+    story.tick_after(16);
+    assert_eq!((story.at(), story.waits_for()), ((MessageStatus::Unknown, false), None));
+    assert!(!story.life.possible_duplicate);
+}

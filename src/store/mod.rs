@@ -4,17 +4,13 @@
 //! never drop a database future half-way (sqlx leaves the pooled connection inside an open transaction then, and the next
 //! write on it is silently lost). For the same reason a connection that comes back inside a transaction is closed.
 
-use std::time::Duration;
-
 use futures_util::future::BoxFuture;
-use sqlx::{
-    PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 
 pub mod attempts;
 pub mod budgets;
 pub mod callbacks;
+mod connection;
 pub mod history;
 pub mod idempotency;
 pub mod inbound;
@@ -48,6 +44,9 @@ pub enum StoreError {
     /// The unit of work panicked or was cut off at shutdown.
     #[error("the unit of work was cut off")]
     CutOff,
+    /// Nothing was heard from the server for too long. What was to be stored may be.
+    #[error("the database server does not answer")]
+    Silent,
     /// The server would lose what it confirmed.
     #[error("the database server has {0} off: what it confirms would not survive a crash")]
     UnsafeDurability(&'static str),
@@ -63,17 +62,28 @@ impl StoreError {
                 let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
                 code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
             }
-            Self::Migration(_) | Self::CutOff | Self::UnsafeDurability(_) => false,
+            Self::Migration(_) | Self::CutOff | Self::Silent | Self::UnsafeDurability(_) => false,
         }
     }
 
     /// Somebody else held a row for too long.
     pub fn is_lock_timeout(&self) -> bool {
+        self.has_code("55P03")
+    }
+
+    /// The server takes no writes. A connection may stay so after another one would not.
+    fn is_read_only(&self) -> bool {
+        self.has_code("25006")
+    }
+
+    fn has_code(&self, sought: &str) -> bool {
         match self {
             Self::Database(error) => {
-                error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "55P03")
+                error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == sought)
             }
-            Self::Corrupt { .. } | Self::Migration(_) | Self::CutOff | Self::UnsafeDurability(_) => false,
+            Self::Corrupt { .. } | Self::Migration(_) | Self::CutOff | Self::Silent | Self::UnsafeDurability(_) => {
+                false
+            }
         }
     }
 }
@@ -89,24 +99,25 @@ pub struct Db {
     pub work: PgPool,
 }
 
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Whoever waits for the engine's work can wait.
+const LOCK_TIMEOUT: &str = "2s";
+/// Apps and carriers are told that a row is held before they are told that nothing is known.
+const LOCK_TIMEOUT_OF_INTAKE: &str = "1s";
 
 impl Db {
     /// Opens the pools. Connections are made when they are needed.
     pub fn open(options: PgConnectOptions, max_connections: u32) -> Self {
-        let options = options.application_name("sms-gateway").options([
-            ("statement_timeout", "5s"),
-            ("lock_timeout", "2s"),
-            ("idle_in_transaction_session_timeout", "10s"),
-            // Business time is UTC everywhere.
-            ("timezone", "UTC"),
-        ]);
-        let share = |part: u32| (max_connections * part / 8).max(1);
-        Self {
-            api: pool(options.clone(), share(2)),
-            intake: pool(options.clone(), share(3)),
-            work: pool(options, share(3)),
-        }
+        let pool = |lock_timeout: &'static str, part: u32| {
+            let options = options.clone().application_name("sms-gateway").options([
+                ("statement_timeout", "5s"),
+                ("lock_timeout", lock_timeout),
+                ("idle_in_transaction_session_timeout", "10s"),
+                // Business time is UTC everywhere.
+                ("timezone", "UTC"),
+            ]);
+            connection::pool(options, (max_connections * part / 8).max(1))
+        };
+        Self { api: pool(LOCK_TIMEOUT, 2), intake: pool(LOCK_TIMEOUT_OF_INTAKE, 3), work: pool(LOCK_TIMEOUT, 3) }
     }
 
     /// Runs a unit of work in one transaction, in a task of its own, and commits it.
@@ -115,14 +126,7 @@ impl Db {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        let pool = pool.clone();
-        let task = tokio::spawn(async move {
-            let mut transaction = pool.begin().await?;
-            let done = work(&mut transaction).await?;
-            transaction.commit().await?;
-            Ok(done)
-        });
-        task.await.unwrap_or(Err(StoreError::CutOff))
+        connection::in_transaction(pool, "begin", work).await
     }
 
     /// Runs a reading unit of work, in a task of its own. All that it reads is of one moment, so that a message and its attempts,
@@ -132,14 +136,7 @@ impl Db {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        let pool = self.api.clone();
-        let task = tokio::spawn(async move {
-            let mut transaction = pool.begin_with("begin isolation level repeatable read, read only").await?;
-            let done = work(&mut transaction).await?;
-            transaction.commit().await?;
-            Ok(done)
-        });
-        task.await.unwrap_or(Err(StoreError::CutOff))
+        connection::in_transaction(&self.api, "begin isolation level repeatable read, read only", work).await
     }
 
     /// Applies the migrations that are missing.
@@ -186,20 +183,6 @@ impl Db {
         self.intake.close().await;
         self.work.close().await;
     }
-}
-
-fn pool(options: PgConnectOptions, size: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(size)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                let outside =
-                    sqlx::raw_sql("select now() = statement_timestamp() as outside").fetch_one(connection).await;
-                Ok(outside.and_then(|row| sqlx::Row::try_get::<bool, _>(&row, "outside")).unwrap_or(false))
-            })
-        })
-        .connect_lazy_with(options)
 }
 
 /// Reads a word of a closed list out of a column.

@@ -1,8 +1,8 @@
 //! Settling: what carriers push, polls answer and the sandbox feeds, many in one commit.
 //!
 //! A push is kept as it came in, read, matched to its attempts and applied in one transaction, and answered after that. If the
-//! applying fails, the push alone is kept, still before it is answered, and a sweep applies it later. If not even that is
-//! possible it is not answered with success.
+//! applying fails, the push alone is kept, still before it is answered, and a sweep applies it later. If the database does not
+//! take it in time, the spool does. If not even that is possible it is not answered with success.
 
 mod matching;
 
@@ -12,9 +12,12 @@ use std::{
 };
 
 use sqlx::Connection as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
-use super::{Engine, Live, log_failure, writers};
+use super::{ANSWER_WITHIN, Engine, Live, log_failure, writers};
 use crate::{
     domain::{
         Timestamp,
@@ -37,7 +40,7 @@ use crate::{
 pub(super) struct Arrival {
     provider: String,
     /// The push that brought it, when it is not kept yet.
-    callback: Option<StoredCallback>,
+    callback: Option<Arc<StoredCallback>>,
     callback_id: Option<uuid::Uuid>,
     events: Vec<CallbackEvent>,
     /// The attempt that was asked about, for polls.
@@ -53,34 +56,44 @@ pub struct NotKept;
 impl Engine {
     /// Keeps a push and applies what it says. `Ok` means that it is durable.
     pub async fn take_in(&self, provider: &str, push: &Callback, events: Vec<CallbackEvent>) -> Result<(), NotKept> {
-        let stored = self.sealed(provider, push);
-        let (answer, answered) = oneshot::channel();
-        let arrival = Arrival {
-            provider: provider.to_owned(),
-            callback_id: Some(stored.id),
-            callback: Some(stored),
-            events,
-            asked: None,
-            answer: Some(answer),
-        };
-        self.shared.settle.try_send(arrival).map_err(|_| NotKept)?;
-        answered.await.unwrap_or(Err(NotKept))
+        let stored = Arc::new(self.sealed(provider, push));
+        if !self.shared.spool.is_in_use() {
+            let (answer, answered) = oneshot::channel();
+            let arrival = Arrival {
+                provider: provider.to_owned(),
+                callback_id: Some(stored.id),
+                callback: Some(stored.clone()),
+                events,
+                asked: None,
+                answer: Some(answer),
+            };
+            let taken = self.shared.settle.try_send(arrival).is_ok();
+            if taken && let Ok(Ok(Ok(()))) = timeout(ANSWER_WITHIN, answered).await {
+                return Ok(());
+            }
+        }
+        // It may be stored all the same; then its replay finds it there.
+        self.spool(&stored, None).await
     }
 
     /// Keeps a push that could not be read, for people to look at.
     pub async fn keep_unreadable(&self, provider: &str, push: &Callback, problem: &str) -> Result<(), NotKept> {
-        let (stored, problem) = (self.sealed(provider, push), problem.to_owned());
-        Db::unit(&self.db().intake, move |connection| {
-            Box::pin(async move {
-                callbacks::insert(&mut *connection, &[(&stored, CallbackState::Unreadable)]).await?;
-                callbacks::mark(connection, stored.id, CallbackState::Unreadable, Some(&problem)).await
-            })
-        })
-        .await
-        .map_err(|error| {
-            log_failure("callbacks", &error);
-            NotKept
-        })
+        let stored = Arc::new(self.sealed(provider, push));
+        if !self.shared.spool.is_in_use() {
+            let (of_unit, of_problem) = (stored.clone(), problem.to_owned());
+            let kept = Db::unit(&self.db().intake, move |connection| {
+                Box::pin(async move {
+                    callbacks::insert(&mut *connection, &[(&of_unit, CallbackState::Unreadable)]).await?;
+                    callbacks::mark(connection, of_unit.id, CallbackState::Unreadable, Some(&of_problem)).await
+                })
+            });
+            match timeout(ANSWER_WITHIN, kept).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => log_failure("callbacks", &error),
+                Err(_) => {}
+            }
+        }
+        self.spool(&stored, Some(problem)).await
     }
 
     fn sealed(&self, provider: &str, push: &Callback) -> StoredCallback {
@@ -154,6 +167,11 @@ async fn settle(engine: &Engine, group: Vec<Arrival>) {
                     again_soon(engine, arrival);
                     continue;
                 }
+                if !error.lies_with_the_data() && !error.is_lock_timeout() {
+                    // The database is away. Whoever waits for the answer has the spool.
+                    arrival.answer(Err(NotKept));
+                    continue;
+                }
                 let kept = keep(engine, arrival.callback.take()).await;
                 arrival.answer(kept);
             }
@@ -183,7 +201,7 @@ impl Arrival {
 }
 
 /// Keeps a push by itself; a sweep applies it later.
-async fn keep(engine: &Engine, callback: Option<StoredCallback>) -> Result<(), NotKept> {
+async fn keep(engine: &Engine, callback: Option<Arc<StoredCallback>>) -> Result<(), NotKept> {
     let Some(callback) = callback else { return Ok(()) };
     Db::unit(&engine.db().intake, move |connection| {
         Box::pin(async move { callbacks::insert(connection, &[(&callback, CallbackState::Waiting)]).await })
@@ -268,7 +286,7 @@ async fn apply(
     now: Timestamp,
 ) -> Result<HashSet<String>, StoreError> {
     let new: Vec<(&StoredCallback, CallbackState)> =
-        arrivals.iter().filter_map(|arrival| Some((arrival.callback.as_ref()?, CallbackState::Done))).collect();
+        arrivals.iter().filter_map(|arrival| Some((arrival.callback.as_deref()?, CallbackState::Done))).collect();
     callbacks::insert(&mut *connection, &new).await?;
     let (mut reports, mut arrived) = sort(live, arrivals, now);
     matching::find_attempts(&mut *connection, live, &mut reports, now).await?;

@@ -65,6 +65,11 @@ impl Site {
         std::fs::write(&self.config, before + text).unwrap();
     }
 
+    /// Nothing can be kept outside the database: where the spool would be there is a file.
+    pub fn block_spool(&self) {
+        std::fs::write(self.folder.0.join("spool"), "").unwrap();
+    }
+
     /// Starts a process at the site's own address.
     pub async fn start(&self) -> Process {
         self.start_at(self.address).await

@@ -26,7 +26,7 @@ const ACQUIRE_WITHIN: Duration = Duration::from_millis(1500);
 /// More than the server's own limit for a statement, which tells more than silence does.
 const SILENCE: Duration = Duration::from_secs(6);
 /// A connection that was not used for so long is asked whether it is still there before it is used.
-const ASKED_AFTER: Duration = Duration::from_secs(1);
+const ASKED_AFTER: Duration = Duration::from_millis(100);
 /// Until a connection has shown that it can be used again.
 const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
 

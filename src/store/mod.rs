@@ -2,7 +2,8 @@
 //!
 //! Every unit of work goes through [`Db::unit`], which runs it in a task of its own: a client that hangs up, or a timeout, must
 //! never drop a database future half-way (sqlx leaves the pooled connection inside an open transaction then, and the next
-//! write on it is silently lost). For the same reason a connection that comes back inside a transaction is closed.
+//! write on it is silently lost). For the same reason a connection that comes back inside a transaction is closed. What ends a
+//! unit whose server falls silent is in `connection`.
 
 use futures_util::future::BoxFuture;
 use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
@@ -111,7 +112,8 @@ impl Db {
             let options = options.clone().application_name("sms-gateway").options([
                 ("statement_timeout", "5s"),
                 ("lock_timeout", lock_timeout),
-                ("idle_in_transaction_session_timeout", "10s"),
+                // What a connection that is dead for us has locked is free again about when we give it up.
+                ("idle_in_transaction_session_timeout", "5s"),
                 // Business time is UTC everywhere.
                 ("timezone", "UTC"),
             ]);

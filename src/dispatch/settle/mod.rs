@@ -4,6 +4,7 @@
 //! applying fails, the push alone is kept, still before it is answered, and a sweep applies it later. If the database does not
 //! take it in time, the spool does. If not even that is possible it is not answered with success.
 
+mod kept;
 mod matching;
 
 use std::{
@@ -11,7 +12,6 @@ use std::{
     sync::Arc,
 };
 
-use sqlx::Connection as _;
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -34,6 +34,8 @@ use crate::{
         reports::{self, Match, Outcome, StoredReport},
     },
 };
+
+pub(in crate::dispatch) use kept::apply_waiting;
 
 /// Something that came in.
 #[derive(Debug)]
@@ -211,72 +213,6 @@ async fn keep(engine: &Engine, callback: Option<Arc<StoredCallback>>) -> Result<
         log_failure("callbacks", &error);
         NotKept
     })
-}
-
-/// Applies pushes that were kept but not applied. For the sweep.
-pub(super) async fn apply_waiting(engine: &Engine) -> Result<usize, StoreError> {
-    let (of_task, now) = (engine.clone(), engine.clock().now());
-    Db::unit(&engine.db().work, move |connection| {
-        Box::pin(async move {
-            let live = of_task.live();
-            let waiting = callbacks::lock_waiting(&mut *connection, 100).await?;
-            let count = waiting.len();
-            for callback in waiting {
-                let id = callback.id;
-                let (state, problem) = match read_again(&of_task, &live, &callback) {
-                    Ok(events) => apply_alone(&mut *connection, &live, callback, events, now).await?,
-                    Err(problem) => (CallbackState::Unreadable, Some(problem)),
-                };
-                callbacks::mark(&mut *connection, id, state, problem.as_deref()).await?;
-            }
-            Ok(count)
-        })
-    })
-    .await
-}
-
-/// Applies one push under a savepoint: one that says what no row can hold must not keep the others back for ever.
-async fn apply_alone(
-    connection: &mut sqlx::PgConnection,
-    live: &Live,
-    callback: StoredCallback,
-    events: Vec<CallbackEvent>,
-    now: Timestamp,
-) -> Result<(CallbackState, Option<String>), StoreError> {
-    let arrival = Arrival {
-        provider: callback.provider,
-        callback: None,
-        callback_id: Some(callback.id),
-        events,
-        asked: None,
-        answer: None,
-    };
-    let mut savepoint = connection.begin().await?;
-    match apply(&mut savepoint, live, &[arrival], now).await {
-        Ok(_) => {
-            savepoint.commit().await?;
-            Ok((CallbackState::Done, None))
-        }
-        Err(error) if error.lies_with_the_data() => {
-            savepoint.rollback().await?;
-            log_failure("callbacks", &error);
-            Ok((CallbackState::Unreadable, Some("it says what cannot be stored".to_owned())))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn read_again(engine: &Engine, live: &Live, callback: &StoredCallback) -> Result<Vec<CallbackEvent>, String> {
-    let provider = live.providers.get(&callback.provider).ok_or("the provider is not configured")?;
-    let body = engine.secrets().open(&callback.body, callback.id.as_bytes()).map_err(|error| error.to_string())?;
-    let push = Callback {
-        headers: callback.headers.clone(),
-        path_and_query: callback.path.clone(),
-        body: body.into(),
-        call_reference: callback.call_reference.clone(),
-        received_at: time_of(callback.id),
-    };
-    provider.driver.parse_callback(&push).map_err(|error| error.to_string())
 }
 
 async fn apply(

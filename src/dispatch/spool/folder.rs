@@ -47,9 +47,9 @@ impl Writer {
     pub(super) fn try_out(&self) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let path = self.folder.join(format!("{}.try", std::process::id()));
-        let tried = create(&path).and_then(|mut file| file.write_all(&frame::head()));
-        fs::remove_file(&path)?;
-        tried
+        // It may be left over from a process that died just here.
+        fs::write(&path, frame::head())?;
+        fs::remove_file(&path)
     }
 
     /// Appends contents, as many as there is room for, and says how many. They are durable then.

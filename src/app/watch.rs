@@ -28,7 +28,7 @@ use crate::{
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A database that takes longer for two small questions is not ready for traffic.
-const READY_WITHIN: Duration = Duration::from_secs(2);
+const READY_WITHIN: Duration = Duration::from_secs(3);
 /// A provider of which fewer calls go well is degraded.
 const WELL: f64 = 0.9;
 

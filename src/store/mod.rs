@@ -108,15 +108,15 @@ const LOCK_TIMEOUT_OF_INTAKE: &str = "1s";
 impl Db {
     /// Opens the pools. Connections are made when they are needed.
     pub fn open(options: PgConnectOptions, max_connections: u32) -> Self {
+        let options = options.application_name("sms-gateway").options([
+            ("statement_timeout", "5s"),
+            // What a connection that is dead for us has locked is free again about when we give it up.
+            ("idle_in_transaction_session_timeout", "5s"),
+            // Business time is UTC everywhere.
+            ("timezone", "UTC"),
+        ]);
         let pool = |lock_timeout: &'static str, part: u32| {
-            let options = options.clone().application_name("sms-gateway").options([
-                ("statement_timeout", "5s"),
-                ("lock_timeout", lock_timeout),
-                // What a connection that is dead for us has locked is free again about when we give it up.
-                ("idle_in_transaction_session_timeout", "5s"),
-                // Business time is UTC everywhere.
-                ("timezone", "UTC"),
-            ]);
+            let options = options.clone().options([("lock_timeout", lock_timeout)]);
             connection::pool(options, (max_connections * part / 8).max(1))
         };
         Self { api: pool(LOCK_TIMEOUT, 2), intake: pool(LOCK_TIMEOUT_OF_INTAKE, 3), work: pool(LOCK_TIMEOUT, 3) }

@@ -77,7 +77,9 @@ mod tests {
 
     fn file(contents: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = head().to_vec();
-        contents.iter().for_each(|content| push(&mut bytes, content));
+        for content in contents {
+            push(&mut bytes, content);
+        }
         bytes
     }
 

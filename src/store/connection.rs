@@ -25,6 +25,8 @@ use super::StoreError;
 const ACQUIRE_WITHIN: Duration = Duration::from_millis(1500);
 /// More than the server's own limit for a statement, which tells more than silence does.
 const SILENCE: Duration = Duration::from_secs(6);
+/// For what came in while the whole process was stopped.
+const LAST_LOOK: Duration = Duration::from_millis(500);
 /// A connection that was not used for so long is asked whether it is still there before it is used.
 const ASKED_AFTER: Duration = Duration::from_millis(100);
 /// Until a connection has shown that it can be used again.
@@ -103,15 +105,19 @@ async fn give_back(mut connection: PoolConnection<Postgres>) {
 /// Waits for work on a connection for as long as there is any sign of life. None: nothing was heard for too long.
 async fn unless_silent<F: Future>(within: Duration, work: F) -> Option<F::Output> {
     let (mut work, mut silence) = (pin!(work), pin!(sleep(within)));
+    let mut last_look = false;
     poll_fn(|context| {
         if let Poll::Ready(done) = work.as_mut().poll(context) {
             return Poll::Ready(Some(done));
         }
-        if silence.as_mut().poll(context).is_ready() {
+        let elapsed = silence.as_mut().poll(context).is_ready();
+        if elapsed && last_look {
             return Poll::Ready(None);
         }
-        // Not the timer, so it was the connection that woke the task up.
-        silence.as_mut().reset(Instant::now() + within);
+        // If it was not the timer it was the connection that woke the task up. If it was, this process may have been stopped for
+        // so long itself: what came in meanwhile is seen after the timer.
+        last_look = elapsed;
+        silence.as_mut().reset(Instant::now() + if elapsed { LAST_LOOK } else { within });
         silence.as_mut().poll(context).map(|()| None)
     })
     .await

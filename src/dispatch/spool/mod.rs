@@ -88,9 +88,6 @@ impl Engine {
     /// Keeps a push in the spool. `Ok` means that it is durable.
     pub(super) async fn spool(&self, callback: &StoredCallback, problem: Option<&str>) -> Result<(), NotKept> {
         let spool = &self.shared.spool;
-        if !spool.in_use.swap(true, Ordering::Relaxed) {
-            tracing::warn!("the database does not take pushes: they are kept in local files until it does");
-        }
         let (answer, answered) = oneshot::channel();
         let push = Push { content: record::seal(self.secrets(), callback, problem), answer };
         let kept = match spool.queue.try_send(push) {
@@ -98,6 +95,10 @@ impl Engine {
             Err(_) => Err(NotKept),
         };
         count(if kept.is_ok() { "spooled" } else { "refused" }, 1);
+        // While nothing can be kept here, the database is asked each time.
+        if kept.is_ok() && !spool.in_use.swap(true, Ordering::Relaxed) {
+            tracing::warn!("the database does not take pushes: they are kept in local files until it does");
+        }
         kept
     }
 
@@ -198,23 +199,17 @@ impl From<io::Error> for NotReplayed {
 /// Stores what lies in the spool, oldest first, and deletes what is stored.
 async fn replay(engine: &Engine) -> Result<(), NotReplayed> {
     let spool = &engine.shared.spool;
-    let mut found = false;
     loop {
         let folder = spool.folder.clone();
         for path in blocking(move || folder::waiting(&folder)).await? {
             if let Some(taken) = blocking(move || Taken::take(path)).await? {
                 replay_file(engine, taken).await?;
-                found = true;
             }
         }
         // Only now, when the database has taken all the others: an hour without it makes no thousand files.
         if !engine.with_writer(|writer| Ok(writer.close())).await? {
             break;
         }
-    }
-    if spool.is_in_use() && !found {
-        // Nothing could be kept, so nothing has shown yet that the database is back.
-        engine.db().ready().await.map_err(NotReplayed::Database)?;
     }
     if spool.in_use.swap(false, Ordering::Relaxed) {
         tracing::info!("the database takes pushes again");

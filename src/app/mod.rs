@@ -99,6 +99,9 @@ impl Gateway {
         let duties = Duties { intake: role != Role::Worker, dispatch: role != Role::Api };
         let parts = crate::dispatch::Parts { db, clock: clock.clone(), secrets, live, held, feed: incoming };
         let engine = Engine::start(parts, duties);
+        if duties.intake {
+            engine.try_spool().await;
+        }
         let state = ApiState::new(loaded.clone(), engine.clone(), clock, metrics);
         let (stop, servers, watchers) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
         watch::spawn(

@@ -26,9 +26,12 @@ use crate::{
     error_chain::chain,
     keys::FirstKeys,
     providers::Feed,
+    store::StoreError,
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A database that takes longer for two small questions is not ready for traffic.
+const READY_WITHIN: Duration = Duration::from_secs(3);
 /// A provider of which fewer calls go well is degraded.
 const WELL: f64 = 0.9;
 
@@ -81,10 +84,11 @@ fn changed_at(reload: &Reload) -> Option<SystemTime> {
 }
 
 async fn look(state: &ApiState) {
-    let database = match state.engine.db().ready().await {
-        Ok(()) => state.engine.follow_switches().await,
-        Err(error) => Err(error),
+    let asked = async {
+        state.engine.db().ready().await?;
+        state.engine.follow_switches().await
     };
+    let database = tokio::time::timeout(READY_WITHIN, asked).await.unwrap_or(Err(StoreError::Silent));
     if let Err(error) = &database {
         tracing::warn!(error = chain(error), "the database is not ready");
     }

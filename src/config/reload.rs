@@ -68,13 +68,15 @@ fn changed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
 type Compared = Vec<(&'static str, bool)>;
 
 fn server(old: &Server, new: &Server) -> Compared {
-    let Server { listen, callback_listen, public_url, trusted_proxies, secret_key } = old;
+    let Server { listen, callback_listen, public_url, trusted_proxies, secret_key, spool_dir, spool_max_bytes } = old;
     vec![
         ("server.listen", *listen == new.listen),
         ("server.callback_listen", *callback_listen == new.callback_listen),
         ("server.public_url", *public_url == new.public_url),
         ("server.trusted_proxies", *trusted_proxies == new.trusted_proxies),
         ("server.secret_key", same_secrets(secret_key, &new.secret_key)),
+        ("server.spool_dir", *spool_dir == new.spool_dir),
+        ("server.spool_max_mib", *spool_max_bytes == new.spool_max_bytes),
     ]
 }
 

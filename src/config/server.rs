@@ -1,6 +1,9 @@
 //! `[server]`: where the gateway listens, how it is reached, and its root secret.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -8,6 +11,9 @@ use url::Url;
 
 use super::words;
 use crate::{secrets::is_root_secret, settings::SettingsReader};
+
+/// Some hundred thousand pushes.
+const SPOOL_MAX_MIB: u64 = 256;
 
 /// `[server]`
 #[derive(Debug, Clone)]
@@ -22,6 +28,10 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// 32 bytes in base64 each; the first one is used, all are accepted. Empty: `data/secret.key`.
     pub secret_key: Vec<SecretString>,
+    /// Where pushes of carriers are kept while the database does not take them. None: `spool` under `database.data_dir`.
+    pub spool_dir: Option<PathBuf>,
+    /// How many bytes of them.
+    pub spool_max_bytes: u64,
 }
 
 impl Server {
@@ -44,6 +54,8 @@ impl Server {
             public_url,
             trusted_proxies: words::networks(reader, "trusted_proxies"),
             secret_key,
+            spool_dir: reader.optional_string("spool_dir").map(PathBuf::from),
+            spool_max_bytes: reader.integer_or("spool_max_mib", SPOOL_MAX_MIB, 1..=1024 * 1024) * 1024 * 1024,
         };
         if server.callback_listen == Some(server.listen) && server.listen.port() != 0 {
             reader.problem("callback_listen", "must differ from listen; leave it out to serve /callbacks there too");

@@ -8,10 +8,13 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    time::timeout,
+};
 
 use super::{
-    Engine, LiveProvider,
+    ANSWER_WITHIN, Engine, LiveProvider,
     line::{self, Opened, Prepared, plan::Planner},
     writers,
 };
@@ -51,8 +54,8 @@ pub enum NotAccepted {
     /// Too much is waiting.
     #[error("too many requests are waiting")]
     Full,
-    /// The database did not do it. After a lost connection it may have: the idempotency key tells.
-    #[error("the database did not do it")]
+    /// The database did not confirm it. It may have done it all the same: the idempotency key tells.
+    #[error("the database did not confirm it")]
     Unavailable,
     /// Another process is storing a request with this key.
     #[error("a request with this idempotency key is being stored")]
@@ -63,12 +66,16 @@ pub enum NotAccepted {
 }
 
 impl Engine {
-    /// Stores a message and waits until it is durable. Dropping the future does not undo it.
+    /// Stores a message and waits until it is durable, for as long as an app can be made to wait. Dropping the future does not
+    /// undo it once its commit has begun.
     pub async fn accept(&self, insert: Insert, key: Option<IdempotencyKey>) -> Result<Accepted, NotAccepted> {
         let (answer, answered) = oneshot::channel();
         let request = Request { insert, key, answer };
         self.shared.accept.try_send(request).map_err(|_| NotAccepted::Full)?;
-        answered.await.unwrap_or(Err(NotAccepted::Unavailable))
+        match timeout(ANSWER_WITHIN, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(NotAccepted::Unavailable),
+        }
     }
 }
 
@@ -86,6 +93,10 @@ async fn store(engine: &Engine, group: Vec<Request>) {
     let mut seen: HashSet<(String, String)> = HashSet::new();
     let (mut writes, mut answers, mut repeats) = (Vec::new(), Vec::new(), Vec::new());
     for request in group {
+        // It was told to repeat, or hung up: nothing was begun for it, and those that still wait go first.
+        if request.answer.is_closed() {
+            continue;
+        }
         let first = request.key.as_ref().is_none_or(|key| seen.insert((key.app.clone(), key.key.clone())));
         if first {
             writes.push((request.insert, request.key));
@@ -93,6 +104,9 @@ async fn store(engine: &Engine, group: Vec<Request>) {
         } else {
             repeats.push(request);
         }
+    }
+    if writes.is_empty() {
+        return;
     }
     let writes = Arc::new(writes);
     let (of_unit, opened) = (writes.clone(), Opened::default());

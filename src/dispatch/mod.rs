@@ -6,6 +6,7 @@
 //! | [`mod@line`] | one task for each provider: claims what is due, opens attempts, makes the calls |
 //! | [`record`] | writes down what came of the calls, many in one commit |
 //! | [`settle`] | takes in what carriers push, polls answer and the sandbox feeds |
+//! | `spool` | keeps pushes in local files while the database does not take them |
 //! | [`sweep`] | what time brings: leases that ran out, validity, windows, polls, partitions |
 //!
 //! Every part loads messages under a row lock, lets one thing happen to each ([`crate::domain::life`]), and saves them in one
@@ -44,6 +45,7 @@ pub mod live;
 pub mod ramp;
 pub mod record;
 pub mod settle;
+mod spool;
 pub mod sweep;
 mod writers;
 
@@ -51,6 +53,8 @@ pub use live::{Live, LiveProvider};
 
 /// How many units of work may wait for a writer before the gateway says that it is full.
 const QUEUE_LENGTH: usize = 4096;
+/// Apps and carriers are not kept waiting for the database for longer; what was begun for them goes on.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1800);
 /// After a database failure, so long until the next try.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
 
@@ -69,6 +73,7 @@ struct Shared {
     accept: mpsc::Sender<accept::Request>,
     record: mpsc::Sender<record::Entry>,
     settle: mpsc::Sender<settle::Arrival>,
+    spool: spool::Spool,
     changed: Notify,
     /// Messages are handed to providers by this process.
     dispatches: bool,
@@ -120,6 +125,7 @@ impl Engine {
         let (accept, accept_queue) = mpsc::channel(QUEUE_LENGTH);
         let (record, record_queue) = mpsc::channel(QUEUE_LENGTH);
         let (settle, settle_queue) = mpsc::channel(QUEUE_LENGTH);
+        let (spool, spool_queue) = spool::Spool::new(&parts.live.config);
         let engine = Self {
             shared: Arc::new(Shared {
                 db: parts.db,
@@ -129,6 +135,7 @@ impl Engine {
                 accept,
                 record,
                 settle,
+                spool,
                 changed: Notify::new(),
                 dispatches: duties.dispatch,
                 held: AtomicBool::new(parts.held),
@@ -142,6 +149,7 @@ impl Engine {
         };
         if duties.intake {
             accept::spawn(&engine, accept_queue);
+            spool::spawn(&engine, spool_queue);
         }
         settle::spawn(&engine, settle_queue, parts.feed);
         record::spawn(&engine, record_queue);

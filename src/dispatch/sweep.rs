@@ -68,7 +68,7 @@ async fn look(engine: &Engine) -> Result<bool, StoreError> {
     most = most.max(spoils_only_itself(timers(engine).await)?);
     most = most.max(spoils_only_itself(orphans(engine).await)?);
     spoils_only_itself(release(engine).await)?;
-    spoils_only_itself(settle::apply_waiting(engine).await)?;
+    most = most.max(spoils_only_itself(settle::apply_waiting(engine).await)?);
     spoils_only_itself(settle::rematch(engine).await)?;
     Ok(most >= usize::try_from(LIMIT).unwrap_or(usize::MAX))
 }

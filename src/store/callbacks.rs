@@ -98,6 +98,14 @@ pub async fn lock_waiting(connection: &mut PgConnection, limit: i64) -> Result<V
         .collect())
 }
 
+/// Notes that pushes were read.
+pub async fn mark_done(connection: &mut PgConnection, ids: &[Uuid]) -> Result<(), StoreError> {
+    sqlx::query!("update callbacks set state = 'done', problem = null where id = any ($1)", ids)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Notes that a push was read, or why it could not be.
 pub async fn mark(
     connection: &mut PgConnection,

@@ -2,19 +2,16 @@
 //!
 //! Every unit of work goes through [`Db::unit`], which runs it in a task of its own: a client that hangs up, or a timeout, must
 //! never drop a database future half-way (sqlx leaves the pooled connection inside an open transaction then, and the next
-//! write on it is silently lost). For the same reason a connection that comes back inside a transaction is closed.
-
-use std::time::Duration;
+//! write on it is silently lost). For the same reason a connection that comes back inside a transaction is closed. What ends a
+//! unit whose server falls silent is in `connection`.
 
 use futures_util::future::BoxFuture;
-use sqlx::{
-    PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 
 pub mod attempts;
 pub mod budgets;
 pub mod callbacks;
+mod connection;
 pub mod history;
 pub mod idempotency;
 pub mod inbound;
@@ -55,6 +52,9 @@ pub enum StoreError {
     /// The unit of work panicked.
     #[error("the unit of work panicked")]
     Panicked,
+    /// Nothing was heard from the server for too long. What was to be stored may be.
+    #[error("the database server does not answer")]
+    Silent,
     /// The server would lose what it confirmed.
     #[error("the database server has {0} off: what it confirms would not survive a crash")]
     UnsafeDurability(&'static str),
@@ -71,21 +71,31 @@ impl StoreError {
                 let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
                 code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
             }
-            Self::Migration(_) | Self::Overtaken | Self::CutOff | Self::UnsafeDurability(_) => false,
+            Self::Migration(_) | Self::Overtaken | Self::CutOff | Self::Silent | Self::UnsafeDurability(_) => false,
         }
     }
 
     /// Somebody else held a row for too long.
     pub fn is_lock_timeout(&self) -> bool {
+        self.has_code("55P03")
+    }
+
+    /// The server takes no writes. A connection may stay so after another one would not.
+    fn is_read_only(&self) -> bool {
+        self.has_code("25006")
+    }
+
+    fn has_code(&self, sought: &str) -> bool {
         match self {
             Self::Database(error) => {
-                error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "55P03")
+                error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == sought)
             }
             Self::Corrupt { .. }
             | Self::Migration(_)
             | Self::Overtaken
             | Self::CutOff
             | Self::Panicked
+            | Self::Silent
             | Self::UnsafeDurability(_) => false,
         }
     }
@@ -102,15 +112,18 @@ pub struct Db {
     pub work: PgPool,
 }
 
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Whoever waits for the engine's work can wait.
+const LOCK_TIMEOUT: &str = "2s";
+/// Apps and carriers are told that a row is held before they are told that nothing is known.
+const LOCK_TIMEOUT_OF_INTAKE: &str = "1s";
 
 impl Db {
     /// Opens the pools. Connections are made when they are needed.
     pub fn open(options: PgConnectOptions, max_connections: u32) -> Self {
         let options = options.application_name("sms-gateway").options([
             ("statement_timeout", "5s"),
-            ("lock_timeout", "2s"),
-            ("idle_in_transaction_session_timeout", "10s"),
+            // What a connection that is dead for us has locked is free again about when we give it up.
+            ("idle_in_transaction_session_timeout", "5s"),
             // Business time is UTC everywhere.
             ("timezone", "UTC"),
             // Every question has its index. Statistics are always behind on the partition of today, and a plan that was made while
@@ -120,12 +133,11 @@ impl Db {
             ("enable_mergejoin", "off"),
             ("jit", "off"),
         ]);
-        let share = |part: u32| (max_connections * part / 8).max(1);
-        Self {
-            api: pool(options.clone(), share(2)),
-            intake: pool(options.clone(), share(3)),
-            work: pool(options, share(3)),
-        }
+        let pool = |lock_timeout: &'static str, part: u32| {
+            let options = options.clone().options([("lock_timeout", lock_timeout)]);
+            connection::pool(options, (max_connections * part / 8).max(1))
+        };
+        Self { api: pool(LOCK_TIMEOUT, 2), intake: pool(LOCK_TIMEOUT_OF_INTAKE, 3), work: pool(LOCK_TIMEOUT, 3) }
     }
 
     /// Runs a unit of work in one transaction, in a task of its own, and commits it.
@@ -134,14 +146,7 @@ impl Db {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        let pool = pool.clone();
-        let task = tokio::spawn(async move {
-            let mut transaction = pool.begin().await?;
-            let done = work(&mut transaction).await?;
-            transaction.commit().await?;
-            Ok(done)
-        });
-        task.await.unwrap_or_else(ended_early)
+        connection::in_transaction(pool, "begin", work).await
     }
 
     /// Runs a reading unit of work, in a task of its own. All that it reads is of one moment, so that a message and its attempts,
@@ -151,21 +156,14 @@ impl Db {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        let pool = self.api.clone();
-        let task = tokio::spawn(async move {
-            let mut transaction = pool.begin_with("begin isolation level repeatable read, read only").await?;
-            let done = work(&mut transaction).await?;
-            transaction.commit().await?;
-            Ok(done)
-        });
-        task.await.unwrap_or_else(ended_early)
+        connection::in_transaction(&self.api, "begin isolation level repeatable read, read only", work).await
     }
 
     /// Applies the migrations that are missing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let pool = self.work.clone();
         let task = tokio::spawn(async move { MIGRATOR.run(&pool).await.map_err(StoreError::from) });
-        task.await.unwrap_or_else(ended_early)
+        task.await.unwrap_or(Err(StoreError::CutOff))
     }
 
     /// Refuses a server that would lose what it confirmed.
@@ -205,24 +203,6 @@ impl Db {
         self.intake.close().await;
         self.work.close().await;
     }
-}
-
-fn ended_early<T>(error: tokio::task::JoinError) -> Result<T, StoreError> {
-    Err(if error.is_panic() { StoreError::Panicked } else { StoreError::CutOff })
-}
-
-fn pool(options: PgConnectOptions, size: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(size)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                let outside =
-                    sqlx::raw_sql("select now() = statement_timestamp() as outside").fetch_one(connection).await;
-                Ok(outside.and_then(|row| sqlx::Row::try_get::<bool, _>(&row, "outside")).unwrap_or(false))
-            })
-        })
-        .connect_lazy_with(options)
 }
 
 /// Reads a word of a closed list out of a column.

@@ -316,6 +316,7 @@ async fn a_report_that_was_read_but_not_committed_is_not_answered_and_its_repeat
 #[tokio::test]
 async fn a_report_that_cannot_be_kept_is_not_answered_with_success() {
     let site = nx_site().await;
+    site.block_spool();
     let process = site.start().await;
     let (id, native) = sent(&site, &process).await;
     let brake = site.hold_table("callbacks").await;

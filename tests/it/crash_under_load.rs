@@ -31,7 +31,7 @@ async fn site() -> Site {
 }
 
 /// Apps that post one message after the other, each with a key, to whichever process answers, until it is taken.
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     /// The recipients whose messages were acknowledged, with the ids.
     acknowledged: Arc<Mutex<HashMap<String, String>>>,
@@ -39,7 +39,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(processes: &[&Process]) -> Self {
+    pub fn start(processes: &[&Process]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged: Arc<Mutex<HashMap<String, String>>> = Arc::default();
         let next = Arc::new(AtomicUsize::new(0));
@@ -62,19 +62,19 @@ impl Load {
     }
 
     /// Each client ends with the message that it is at.
-    async fn end(self) -> HashMap<String, String> {
+    pub async fn end(self) -> HashMap<String, String> {
         self.stop.store(true, Ordering::Relaxed);
         self.clients.join_all().await;
         Arc::into_inner(self.acknowledged).unwrap().into_inner().unwrap()
     }
 
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.acknowledged.lock().unwrap().len()
     }
 }
 
 /// Repeats a request with its key, each time with the next process, until it is taken.
-async fn until_taken(gateways: &[Client], turn: &mut usize, to: &str) -> String {
+pub async fn until_taken(gateways: &[Client], turn: &mut usize, to: &str) -> String {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         *turn += 1;
@@ -108,7 +108,7 @@ fn text_of(to: &str) -> String {
 
 /// Everything that was acknowledged is there, and nothing else; each went out at most once and has ended. Those that never
 /// went out are unclear, and only where that is possible.
-async fn all_is_well(site: &Site, process: &Process, acknowledged: &HashMap<String, String>, may_be_unclear: bool) {
+pub async fn all_is_well(site: &Site, process: &Process, acknowledged: &HashMap<String, String>, may_be_unclear: bool) {
     let stored = site.database.count("select from messages").await;
     assert_eq!(usize::try_from(stored).unwrap(), acknowledged.len());
     site.until_rows("select from queue where send_due is not null or lease is not null", 0).await;

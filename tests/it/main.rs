@@ -5,10 +5,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say where")]
 
+mod aborted_posts;
 mod api;
 mod callbacks;
 mod crash;
 mod crash_under_load;
+mod database_faults;
 mod documents;
 mod example;
 mod floors;
@@ -22,5 +24,6 @@ mod provider_pauses;
 mod races;
 mod routing;
 mod sandbox;
+mod spool;
 mod support;
 mod voice;

@@ -38,6 +38,8 @@ use crate::{
     store::{Db, idempotency, messages::Insert},
 };
 
+const NOT_CONFIRMED: &str = "The database did not confirm the message. Repeat the request with the same Idempotency-Key: \
+                             then it is stored once, whatever became of this one.";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Send a message
@@ -96,9 +98,7 @@ pub async fn create(
         Err(NotAccepted::Full) => {
             Err(ApiError::Unavailable { retry_after: SOON, detail: "Too many requests are waiting." })
         }
-        Err(NotAccepted::Unavailable) => {
-            Err(ApiError::Unavailable { retry_after: SOON, detail: "The database cannot be reached." })
-        }
+        Err(NotAccepted::Unavailable) => Err(ApiError::Unavailable { retry_after: SOON, detail: NOT_CONFIRMED }),
     }
 }
 

@@ -1,22 +1,23 @@
 //! Settling: what carriers push, polls answer and the sandbox feeds, many in one commit.
 //!
 //! A push is kept as it came in, read, matched to its attempts and applied in one transaction, and answered after that. If the
-//! applying fails, the push alone is kept, still before it is answered, and a sweep applies it later. If not even that is
-//! possible it is not answered with success.
+//! applying fails, the push alone is kept, still before it is answered, and a sweep applies it later. If the database does not
+//! take it in time, the spool does. If not even that is possible it is not answered with success.
 
+mod kept;
 mod matching;
 
 use std::{
     collections::{HashMap, HashSet},
-    panic::AssertUnwindSafe,
     sync::Arc,
 };
 
-use futures_util::FutureExt as _;
-use sqlx::Connection as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
-use super::{Engine, Live, log_failure, writers};
+use super::{ANSWER_WITHIN, Engine, Live, log_failure, writers};
 use crate::{
     domain::{
         Timestamp,
@@ -34,12 +35,14 @@ use crate::{
     },
 };
 
+pub(in crate::dispatch) use kept::apply_waiting;
+
 /// Something that came in.
 #[derive(Debug)]
 pub(super) struct Arrival {
     provider: String,
     /// The push that brought it, when it is not kept yet.
-    callback: Option<StoredCallback>,
+    callback: Option<Arc<StoredCallback>>,
     callback_id: Option<uuid::Uuid>,
     events: Vec<CallbackEvent>,
     /// The attempt that was asked about, for polls.
@@ -55,34 +58,44 @@ pub struct NotKept;
 impl Engine {
     /// Keeps a push and applies what it says. `Ok` means that it is durable.
     pub async fn take_in(&self, provider: &str, push: &Callback, events: Vec<CallbackEvent>) -> Result<(), NotKept> {
-        let stored = self.sealed(provider, push);
-        let (answer, answered) = oneshot::channel();
-        let arrival = Arrival {
-            provider: provider.to_owned(),
-            callback_id: Some(stored.id),
-            callback: Some(stored),
-            events,
-            asked: None,
-            answer: Some(answer),
-        };
-        self.shared.settle.try_send(arrival).map_err(|_| NotKept)?;
-        answered.await.unwrap_or(Err(NotKept))
+        let stored = Arc::new(self.sealed(provider, push));
+        if !self.shared.spool.is_in_use() {
+            let (answer, answered) = oneshot::channel();
+            let arrival = Arrival {
+                provider: provider.to_owned(),
+                callback_id: Some(stored.id),
+                callback: Some(stored.clone()),
+                events,
+                asked: None,
+                answer: Some(answer),
+            };
+            let taken = self.shared.settle.try_send(arrival).is_ok();
+            if taken && let Ok(Ok(Ok(()))) = timeout(ANSWER_WITHIN, answered).await {
+                return Ok(());
+            }
+        }
+        // It may be stored all the same; then its replay finds it there.
+        self.spool(&stored, None).await
     }
 
     /// Keeps a push that could not be read, for people to look at.
     pub async fn keep_unreadable(&self, provider: &str, push: &Callback, problem: &str) -> Result<(), NotKept> {
-        let (stored, problem) = (self.sealed(provider, push), problem.to_owned());
-        Db::unit(&self.db().intake, move |connection| {
-            Box::pin(async move {
-                callbacks::insert(&mut *connection, &[(&stored, CallbackState::Unreadable)]).await?;
-                callbacks::mark(connection, stored.id, CallbackState::Unreadable, Some(&problem)).await
-            })
-        })
-        .await
-        .map_err(|error| {
-            log_failure("callbacks", &error);
-            NotKept
-        })
+        let stored = Arc::new(self.sealed(provider, push));
+        if !self.shared.spool.is_in_use() {
+            let (of_unit, of_problem) = (stored.clone(), problem.to_owned());
+            let kept = Db::unit(&self.db().intake, move |connection| {
+                Box::pin(async move {
+                    callbacks::insert(&mut *connection, &[(&of_unit, CallbackState::Unreadable)]).await?;
+                    callbacks::mark(connection, of_unit.id, CallbackState::Unreadable, Some(&of_problem)).await
+                })
+            });
+            match timeout(ANSWER_WITHIN, kept).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => log_failure("callbacks", &error),
+                Err(_) => {}
+            }
+        }
+        self.spool(&stored, Some(problem)).await
     }
 
     fn sealed(&self, provider: &str, push: &Callback) -> StoredCallback {
@@ -162,6 +175,11 @@ async fn settle(engine: &Engine, group: Vec<Arrival>) {
                     again_soon(engine, arrival);
                     continue;
                 }
+                if !error.lies_with_the_data() && !error.is_lock_timeout() {
+                    // The database is away. Whoever waits for the answer has the spool.
+                    arrival.answer(Err(NotKept));
+                    continue;
+                }
                 let kept = keep(engine, arrival.callback.take()).await;
                 arrival.answer(kept);
             }
@@ -191,7 +209,7 @@ impl Arrival {
 }
 
 /// Keeps a push by itself; a sweep applies it later.
-async fn keep(engine: &Engine, callback: Option<StoredCallback>) -> Result<(), NotKept> {
+async fn keep(engine: &Engine, callback: Option<Arc<StoredCallback>>) -> Result<(), NotKept> {
     let Some(callback) = callback else { return Ok(()) };
     Db::unit(&engine.db().intake, move |connection| {
         Box::pin(async move { callbacks::insert(connection, &[(&callback, CallbackState::Waiting)]).await })
@@ -203,74 +221,6 @@ async fn keep(engine: &Engine, callback: Option<StoredCallback>) -> Result<(), N
     })
 }
 
-/// Applies pushes that were kept but not applied. For the sweep.
-pub(super) async fn apply_waiting(engine: &Engine) -> Result<usize, StoreError> {
-    let (of_task, now) = (engine.clone(), engine.clock().now());
-    Db::unit(&engine.db().work, move |connection| {
-        Box::pin(async move {
-            let live = of_task.live();
-            let waiting = callbacks::lock_waiting(&mut *connection, 100).await?;
-            let count = waiting.len();
-            for callback in waiting {
-                let id = callback.id;
-                let (state, problem) = match read_again(&of_task, &live, &callback) {
-                    Ok(events) => apply_alone(&mut *connection, &live, callback, events, now).await?,
-                    Err(problem) => (CallbackState::Unreadable, Some(problem)),
-                };
-                callbacks::mark(&mut *connection, id, state, problem.as_deref()).await?;
-            }
-            Ok(count)
-        })
-    })
-    .await
-}
-
-/// Applies one push under a savepoint: one that says what no row can hold must not keep the others back for ever.
-async fn apply_alone(
-    connection: &mut sqlx::PgConnection,
-    live: &Live,
-    callback: StoredCallback,
-    events: Vec<CallbackEvent>,
-    now: Timestamp,
-) -> Result<(CallbackState, Option<String>), StoreError> {
-    let arrival = Arrival {
-        provider: callback.provider,
-        callback: None,
-        callback_id: Some(callback.id),
-        events,
-        asked: None,
-        answer: None,
-    };
-    let mut savepoint = connection.begin().await?;
-    // A push that makes the program panic would do so at every look, and keep back all that come after it.
-    let applied = AssertUnwindSafe(apply(&mut savepoint, live, &[arrival], Reading::Locked, now)).catch_unwind().await;
-    match applied.unwrap_or(Err(StoreError::Panicked)) {
-        Ok(_) => {
-            savepoint.commit().await?;
-            Ok((CallbackState::Done, None))
-        }
-        Err(error) if error.lies_with_the_data() => {
-            savepoint.rollback().await?;
-            log_failure("callbacks", &error);
-            Ok((CallbackState::Unreadable, Some("it says what cannot be stored".to_owned())))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn read_again(engine: &Engine, live: &Live, callback: &StoredCallback) -> Result<Vec<CallbackEvent>, String> {
-    let provider = live.providers.get(&callback.provider).ok_or("the provider is not configured")?;
-    let body = engine.secrets().open(&callback.body, callback.id.as_bytes()).map_err(|error| error.to_string())?;
-    let push = Callback {
-        headers: callback.headers.clone(),
-        path_and_query: callback.path.clone(),
-        body: body.into(),
-        call_reference: callback.call_reference.clone(),
-        received_at: time_of(callback.id),
-    };
-    provider.driver.parse_callback(&push).map_err(|error| error.to_string())
-}
-
 async fn apply(
     connection: &mut sqlx::PgConnection,
     live: &Live,
@@ -279,7 +229,7 @@ async fn apply(
     now: Timestamp,
 ) -> Result<HashSet<String>, StoreError> {
     let new: Vec<(&StoredCallback, CallbackState)> =
-        arrivals.iter().filter_map(|arrival| Some((arrival.callback.as_ref()?, CallbackState::Done))).collect();
+        arrivals.iter().filter_map(|arrival| Some((arrival.callback.as_deref()?, CallbackState::Done))).collect();
     callbacks::insert(&mut *connection, &new).await?;
     let (mut reports, mut arrived) = sort(live, arrivals, now);
     matching::find_attempts(&mut *connection, live, &mut reports, now).await?;

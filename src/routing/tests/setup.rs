@@ -26,6 +26,8 @@ pub(super) fn config(routes: Vec<Route>) -> Config {
             public_url: None,
             trusted_proxies: vec![],
             secret_key: vec![],
+            spool_dir: None,
+            spool_max_bytes: 0,
         },
         database: Database { url: None, data_dir: "data".into(), max_connections: 16, allow_unsafe_durability: false },
         dispatch: Dispatch { lease: Duration::from_secs(30), max_attempts: 4, hold_on_start: false },

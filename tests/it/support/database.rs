@@ -24,6 +24,7 @@ const TEMPLATE_LOCK: i64 = 7_305_814;
 pub struct TestDatabase {
     name: String,
     url: Url,
+    server: Url,
 }
 
 impl TestDatabase {
@@ -43,7 +44,15 @@ impl TestDatabase {
         let name = format!("it_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut server = connect(&server_url()).await;
         run(&mut server, &format!("create database {name} template {template} strategy file_copy")).await;
-        Self { url: url_of(&name), name }
+        Self { url: url_of(&name), name, server: server_url() }
+    }
+
+    /// A database without tables on another server, made with these options.
+    pub async fn empty_on(server: Url, options: &str) -> Self {
+        run(&mut connect(&server).await, &format!("create database it {options}")).await;
+        let mut url = server.clone();
+        url.set_path("it");
+        Self { name: "it".to_owned(), url, server }
     }
 
     /// What `database.url` is set to.
@@ -62,13 +71,16 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        let name = self.name.clone();
+        let (name, server) = (self.name.clone(), self.server.clone());
         // Outside the test's runtime, which may be ending; the gateway's connections are thrown out.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let mut server = connect(&server_url()).await;
-                run(&mut server, &format!("drop database if exists {name} with (force)")).await;
+                // A server of the test's own may be gone.
+                let options = PgConnectOptions::from_str(server.as_str()).unwrap();
+                if let Ok(mut server) = PgConnection::connect_with(&options).await {
+                    run(&mut server, &format!("drop database if exists {name} with (force)")).await;
+                }
             });
         });
         drop(dropping.join());
@@ -86,7 +98,8 @@ fn url_of(database: &str) -> Url {
     url
 }
 
-async fn connect(url: &Url) -> PgConnection {
+/// A connection to a database.
+pub async fn connect(url: &Url) -> PgConnection {
     let options = PgConnectOptions::from_str(url.as_str()).unwrap();
     PgConnection::connect_with(&options).await.unwrap()
 }

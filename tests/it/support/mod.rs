@@ -4,6 +4,8 @@ pub mod carriers;
 pub mod client;
 pub mod database;
 pub mod gateway;
+pub mod network;
+pub mod postgres;
 pub mod process;
 
 pub use client::{Answer, Client};

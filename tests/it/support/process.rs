@@ -49,9 +49,16 @@ pub struct Site {
 impl Site {
     /// A configuration, laid after a basis with short leases. `SIMULATOR` and `GATEWAY` in it stand for their addresses.
     pub async fn new(config: &str) -> Self {
-        let (database, folder, address) = (TestDatabase::create().await, Folder::new(), free_address());
+        let database = TestDatabase::create().await;
+        let url = database.url().to_owned();
+        Self::reaching(database, &url, config).await
+    }
+
+    /// The same, with the gateway's own way to a database.
+    pub async fn reaching(database: TestDatabase, url: &str, config: &str) -> Self {
+        let (folder, address) = (Folder::new(), free_address());
         let simulator = Simulator::start((Ipv4Addr::LOCALHOST, 0).into(), SimulatorOptions::default()).await.unwrap();
-        let config = format!("{}{config}", basis(&database, address, &folder))
+        let config = format!("{}{config}", basis(url, address, &folder))
             .replace("SIMULATOR", &simulator.base_url())
             .replace("GATEWAY", &format!("http://{address}"));
         let path = folder.0.join("gateway.toml");
@@ -63,6 +70,25 @@ impl Site {
     pub fn append_to_config(&self, text: &str) {
         let before = std::fs::read_to_string(&self.config).unwrap();
         std::fs::write(&self.config, before + text).unwrap();
+    }
+
+    /// Nothing can be kept outside the database: where the spool would be there is a file.
+    pub fn block_spool(&self) {
+        std::fs::write(self.folder.0.join("spool"), "").unwrap();
+    }
+
+    /// The files that the spool holds, by their kind.
+    pub fn spooled(&self, kind: &str) -> usize {
+        let files = std::fs::read_dir(self.folder.0.join("spool")).into_iter().flatten().flatten();
+        files.filter(|file| file.path().extension().is_some_and(|found| found == kind)).count()
+    }
+
+    /// Cuts the last byte off each file of the spool, as a crash in the middle of a write would.
+    pub fn tear_spool(&self) {
+        for file in std::fs::read_dir(self.folder.0.join("spool")).unwrap().flatten() {
+            let length = file.metadata().unwrap().len();
+            std::fs::OpenOptions::new().write(true).open(file.path()).unwrap().set_len(length - 1).unwrap();
+        }
     }
 
     /// Starts a process at the site's own address.
@@ -354,7 +380,7 @@ impl Drop for Process {
     }
 }
 
-fn basis(database: &TestDatabase, listen: SocketAddr, folder: &Folder) -> String {
+fn basis(database_url: &str, listen: SocketAddr, folder: &Folder) -> String {
     let hash = |key: &str| KeyHash::of(key).to_string();
     format!(
         r#"
@@ -378,7 +404,7 @@ keys = ["{}"]
 role = "operator"
 keys = ["{}"]
 "#,
-        database.url(),
+        database_url,
         folder.0.display(),
         hash(SHOP),
         hash(OPS),

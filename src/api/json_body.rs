@@ -75,7 +75,8 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+/// What the bytes hold, if they are clean JSON.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Strict { depth: DEPTH_LIMIT }
         .deserialize(&mut deserializer)

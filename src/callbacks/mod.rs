@@ -4,8 +4,8 @@
 //! address, the sender's network, the driver's own check of the raw bytes, and only then is anything read. A push is durable
 //! before it is answered. What cannot be read is kept too: the carrier will not come again.
 
-mod address;
-mod token;
+pub(crate) mod address;
+pub(crate) mod token;
 
 use std::net::SocketAddr;
 

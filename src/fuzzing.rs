@@ -199,7 +199,8 @@ pub fn nxcloud_push(data: &[u8]) {
     let mut headers = vec![header("action", action)];
     if how & 4 != 0 {
         let sign = "0123456789abcdef0123456789abcdef";
-        headers.extend([("accesskey", "key"), ("biztype", "4"), ("ts", "1"), ("sign", sign)].map(|(k, v)| header(k, v)));
+        headers
+            .extend([("accesskey", "key"), ("biztype", "4"), ("ts", "1"), ("sign", sign)].map(|(k, v)| header(k, v)));
     }
     look_at_push(&**DRIVER, &push(headers, rest, None));
 }
@@ -398,10 +399,43 @@ mod tests {
 
     fn name() -> impl Strategy<Value = &'static str> {
         prop::sample::select(vec![
-            "smsMsgId", "status", "total", "sequence", "to", "extend", "updateTime", "from", "body", "createTime",
-            "source", "messageId", "smsStatus", "toPhone", "fromPhone", "type", "receiveTime", "size", "content",
-            "code", "errorcode", "request_id", "balance", "result", "originTo", "data", "text", "template", "params",
-            "name", "send_at", "validity_period", "metadata", "callback_url", "limit", "cursor", "created_after",
+            "smsMsgId",
+            "status",
+            "total",
+            "sequence",
+            "to",
+            "extend",
+            "updateTime",
+            "from",
+            "body",
+            "createTime",
+            "source",
+            "messageId",
+            "smsStatus",
+            "toPhone",
+            "fromPhone",
+            "type",
+            "receiveTime",
+            "size",
+            "content",
+            "code",
+            "errorcode",
+            "request_id",
+            "balance",
+            "result",
+            "originTo",
+            "data",
+            "text",
+            "template",
+            "params",
+            "name",
+            "send_at",
+            "validity_period",
+            "metadata",
+            "callback_url",
+            "limit",
+            "cursor",
+            "created_after",
         ])
     }
 

@@ -19,6 +19,7 @@ pub mod providers;
 pub mod query;
 pub mod router;
 pub mod routes;
+pub mod send_rates;
 pub mod state;
 pub mod templates;
 

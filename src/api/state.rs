@@ -9,7 +9,10 @@ use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
-use super::providers::{BalanceAnswer, ProviderState};
+use super::{
+    providers::{BalanceAnswer, ProviderState},
+    send_rates::SendRates,
+};
 use crate::{
     clock::Clock, config::Config, dispatch::Engine, domain::capabilities::Capabilities, keys::KeyRing,
     providers::Provider,
@@ -27,6 +30,8 @@ pub struct Loaded {
     pub keys: KeyRing,
     /// Its providers by name.
     pub providers: BTreeMap<String, Arc<dyn Provider>>,
+    /// How much its apps may send.
+    pub send_rates: SendRates,
 }
 
 impl Loaded {

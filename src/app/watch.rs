@@ -18,11 +18,12 @@ use crate::{
         state::{ApiState, Loaded, Readiness},
     },
     config,
-    dispatch::LiveProvider,
+    dispatch::{Engine, LiveProvider},
     domain::Timestamp,
     error_chain::chain,
     keys::FirstKeys,
     providers::Feed,
+    store::StoreError,
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -79,7 +80,7 @@ fn changed_at(reload: &Reload) -> Option<SystemTime> {
 
 async fn look(state: &ApiState) {
     let database = match state.engine.db().ready().await {
-        Ok(()) => state.engine.follow_switches().await,
+        Ok(()) => follow(&state.engine).await,
         Err(error) => Err(error),
     };
     if let Err(error) = &database {
@@ -90,6 +91,11 @@ async fn look(state: &ApiState) {
     let now = state.clock.now();
     let states = live.providers.iter().map(|(name, provider)| (name.clone(), state_of(provider, now)));
     state.provider_states.store(Arc::new(states.collect()));
+}
+
+async fn follow(engine: &Engine) -> Result<(), StoreError> {
+    engine.follow_switches().await?;
+    engine.follow_backlog().await
 }
 
 fn state_of(provider: &LiveProvider, now: Timestamp) -> ProviderState {

@@ -33,6 +33,7 @@ use crate::{
 };
 
 pub mod accept;
+mod backlog;
 pub mod breaker;
 pub mod health;
 pub mod line;
@@ -61,6 +62,7 @@ struct Shared {
     clock: Clock,
     secrets: Arc<Secrets>,
     live: ArcSwap<Live>,
+    backlog: ArcSwap<backlog::Backlog>,
     accept: mpsc::Sender<accept::Request>,
     record: mpsc::Sender<record::Entry>,
     settle: mpsc::Sender<settle::Arrival>,
@@ -117,6 +119,7 @@ impl Engine {
                 clock: parts.clock,
                 secrets: parts.secrets,
                 live: ArcSwap::from_pointee(parts.live),
+                backlog: ArcSwap::default(),
                 accept,
                 record,
                 settle,

@@ -80,6 +80,13 @@ pub fn storable(text: &str, most: usize) -> String {
     text
 }
 
+/// Is it a code, and not a text that a carrier put in its place? Only codes may stand where everybody looks: in logs and in the
+/// health of a provider.
+pub fn is_code(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':'))
+}
+
 /// A provider's id as the database can hold it; none when it is no id.
 pub fn storable_id(id: Option<String>) -> Option<String> {
     id.map(|id| id.replace('\0', "")).filter(|id| !id.is_empty() && id.len() <= LONGEST_ID)
@@ -142,6 +149,23 @@ mod tests {
             ("-200000-01-01T00:00:00Z", false),
         ] {
             assert_eq!(storable_time(Some(text.parse().unwrap())).is_some(), storable, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_no_code() {
+        for (text, code) in [
+            ("E200015", true),
+            ("-1", true),
+            ("ZZ:9999", true),
+            ("http_503", true),
+            ("", false),
+            ("Your code is 369751", false),
+            ("+84361234567", false),
+            ("{\"code\":1}", false),
+            ("123456789012345678901234567890123", false),
+        ] {
+            assert_eq!(is_code(text), code, "{text}");
         }
     }
 

@@ -13,6 +13,7 @@ use sqlx::{
 };
 
 pub mod attempts;
+pub mod backlog;
 pub mod budgets;
 pub mod callbacks;
 pub mod history;

@@ -1,5 +1,7 @@
 //! Taking a message in: read, route, seal, store. The answer is written after the message is durable.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::State,
@@ -18,7 +20,7 @@ use super::{
 };
 use crate::{
     api::{
-        auth::MayWrite,
+        auth::MaySend,
         error::{ApiError, SOON},
         json_body::JsonBody,
         openapi::CreateProblems,
@@ -38,6 +40,8 @@ use crate::{
     store::{Db, idempotency, messages::Insert},
 };
 
+/// A client is not sent away for longer than this: a backlog may shrink faster than it grew.
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Send a message
@@ -69,7 +73,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 )]
 pub async fn create(
     State(state): State<ApiState>,
-    MayWrite(identity): MayWrite,
+    MaySend(identity): MaySend,
     IdempotencyKey(key): IdempotencyKey,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
@@ -111,7 +115,24 @@ fn compose(state: &ApiState, identity: &Identity, body: &Value) -> Result<NewMes
     let app = loaded.config.apps.get(&identity.app).ok_or(ApiError::Unauthenticated)?;
     let draft = MessageDraft::read(body, Rules { config: &loaded.config, app, now })?;
     let plan = route(&draft, identity, &loaded)?;
-    Ok(new_message(draft, plan, identity, now))
+    let message = new_message(draft, plan, identity, now);
+    check_backlog(state, &message)?;
+    Ok(message)
+}
+
+/// Refuses what would wait longer behind the backlog than half of its validity: it would hardly be sent in time, and whoever
+/// hears so now can do something else.
+fn check_backlog(state: &ApiState, message: &NewMessage) -> Result<(), ApiError> {
+    let Some(step) = message.plan.steps.first().filter(|_| message.send_at.is_none()) else { return Ok(()) };
+    let wait = state.engine.expected_wait(&step.provider, message.category);
+    let longest = (message.expires_at - message.created_at).to_std().unwrap_or_default() / 2;
+    match wait.checked_sub(longest) {
+        Some(over) if !over.is_zero() => Err(ApiError::Unavailable {
+            retry_after: over.clamp(SOON, LONGEST_RETRY),
+            detail: "More waits for this route than can be sent in time.",
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn route(draft: &MessageDraft, identity: &Identity, loaded: &Loaded) -> Result<Plan, ApiError> {

@@ -18,7 +18,7 @@ use crate::{
         Timestamp,
         ids::MessageId,
         life::{Answer, Cause},
-        report::{storable, storable_id},
+        report::{is_code, storable, storable_id},
     },
     error_chain::chain,
     providers::{Call, ProviderError, codes},
@@ -284,7 +284,10 @@ fn take_note(provider: &LiveProvider, answers: &[Answer], took: Duration, now: T
     metrics::histogram!("sms_gateway_submit_duration_seconds", "provider" => name).record(took.as_secs_f64());
     let bad = answers.iter().all(|answer| answer.verdict.counts_for_breaker());
     provider.breaker.record(bad, now);
-    let fault = answers.first().filter(|_| bad).and_then(|a| Cause::of(&a.verdict, a.provider_code.as_deref()));
+    let fault = answers
+        .first()
+        .filter(|_| bad)
+        .and_then(|a| Cause::of(&a.verdict, a.provider_code.as_deref().filter(|code| is_code(code))));
     provider.calls.record(now, took, fault);
 }
 

@@ -29,7 +29,7 @@ const NUMBER: &str = "367770001";
 const CODE: &str = "739155";
 
 /// What must not be found anywhere. The code stands alone: six digits come about by chance inside of others.
-const CANARIES: [&str; 16] = [
+const CANARIES: [&str; 15] = [
     NUMBER,
     "canary",
     "c2VjcmV0LWNhbmFyeS1zZWNyZXQtY2FuYXJ5LXNlY3I=",
@@ -44,7 +44,6 @@ const CANARIES: [&str; 16] = [
     "0x6f7470",
     "Your code is",
     "sgw_live_canary",
-    "whsec_",
     "simulator-secret",
 ];
 
@@ -97,7 +96,7 @@ fn echo(way: &str, headers: &str, body: &Bytes) -> Response {
 
 /// All drivers, each once for every way in which the carrier answers, and each once where nobody listens.
 fn config(carrier: SocketAddr) -> String {
-    let nowhere = "http://canary-user:canary-password@127.0.0.1:9".to_owned();
+    let nowhere = "http://127.0.0.1:9".to_owned();
     let addresses = (0..WAYS).map(|way| (format!("{way}"), format!("http://{carrier}/way{way}")));
     let mut config = format!(
         "[telemetry]\nlog_format = \"FORMAT\"\n[apps.audit]\nrole = \"auditor\"\nkeys = [\"{}\"]\n[templates.login]\n\
@@ -257,18 +256,18 @@ async fn ask_wrongly(process: &Process, errors: &mut Errors) {
 /// A database that refuses, and says in detail which row.
 async fn refuse_in_the_database(site: &Site, process: &Process, errors: &mut Errors) {
     let refused = "+84367770002";
-    let rule = format!("alter table messages add constraint canary_rule check (recipient <> '{refused}')");
+    let rule = format!("alter table messages add constraint some_rule check (recipient <> '{refused}')");
     site.run(&rule).await;
     let body = json!({ "to": refused, "text": "canary text", "provider": "nx_0" });
     let post = process.client.request(Method::POST, "/v1/messages").bearer_auth(SHOP).json(&body);
     errors.send(&process.client, "a row that is refused", post).await;
-    site.run("alter table messages drop constraint canary_rule").await;
-    site.run("alter table messages rename to canary_messages").await;
+    site.run("alter table messages drop constraint some_rule").await;
+    site.run("alter table messages rename to other_messages").await;
     let post = process.client.request(Method::POST, "/v1/messages").bearer_auth(SHOP).json(&body);
     errors.send(&process.client, "no table", post).await;
     let get = process.client.request(Method::GET, "/v1/messages?to=%2B84367770001").bearer_auth(SHOP);
     errors.send(&process.client, "no table to read", get).await;
-    site.run("alter table canary_messages rename to messages").await;
+    site.run("alter table other_messages rename to messages").await;
 }
 
 async fn look_everywhere(process: &Process, errors: Errors) {
@@ -304,7 +303,7 @@ async fn nothing_is_seen(format: &str) {
     push_everything(&process, &mut errors).await;
     ask_wrongly(&process, &mut errors).await;
     refuse_in_the_database(&site, &process, &mut errors).await;
-    site.append_to_config("[providers.spoiled]\ndriver = \"nxcloud_did\"\naccess_secret = [\"canary-reloaded\"]\n");
+    site.append_to_config("[providers.spoiled]\ndriver = \"nxcloud_did\"\ntimeout_seconds = 1\naccess_secret = [\"canary-reloaded\"]\n");
     eventually("the mistake is told", async || process.logged().contains("spoiled").then_some(())).await;
     look_everywhere(&process, errors).await;
 }

@@ -170,7 +170,7 @@ async fn dawdle(address: SocketAddr, beginning: String) -> Duration {
 }
 
 #[expect(clippy::print_stdout, reason = "figures are for people")]
-async fn slow_clients(heads: usize, bodies: usize) {
+async fn slow_clients(heads: usize, bodies: usize) -> [Duration; 2] {
     let site = Site::new(OPEN).await;
     let process = site.start().await;
     let address = process.address();
@@ -206,17 +206,20 @@ async fn slow_clients(heads: usize, bodies: usize) {
     println!(
         "honest p99 alone {alone:?}, beside {heads} heads and {bodies} bodies {beside:?}; cut off after {longest:?}"
     );
-    assert!(beside <= (alone * 2).max(Duration::from_millis(250)), "{alone:?} became {beside:?}");
     assert_eq!(site.database.count("select 1 from messages where body <> 'honest'").await, 0);
+    [alone, beside]
 }
 
 #[tokio::test]
 async fn clients_that_dawdle_are_cut_off_and_others_do_not_notice() {
-    slow_clients(100, 30).await;
+    // How fast exactly is measured with thousands of them, where nothing else runs.
+    let [_, beside] = slow_clients(100, 30).await;
+    assert!(beside < Duration::from_secs(5), "{beside:?}");
 }
 
 #[tokio::test]
 #[ignore = "opens thousands of connections: ./dev overload"]
 async fn thousands_of_clients_that_dawdle_are_cut_off_and_others_do_not_notice() {
-    slow_clients(2000, 500).await;
+    let [alone, beside] = slow_clients(2000, 500).await;
+    assert!(beside <= (alone * 2).max(Duration::from_millis(20)), "{alone:?} became {beside:?}");
 }

@@ -73,7 +73,7 @@ fn one(bytes: &[u8]) -> Option<(Reply, &[u8])> {
     let rest = &bytes[end + 4..];
     let announced = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, value)| value.parse().ok());
     // Streamed answers are not taken apart: they are none of the refusals.
-    let length = announced.unwrap_or(rest.len()).min(rest.len());
+    let length = if status < 200 { 0 } else { announced.unwrap_or(rest.len()).min(rest.len()) };
     let bodiless = announced.is_some_and(|announced| announced > 0) && length == 0;
     Some((Reply { status, headers, body: rest[..length].to_vec(), bodiless }, &rest[length..]))
 }

@@ -21,6 +21,7 @@ pub mod router;
 pub mod routes;
 pub mod send_rates;
 pub mod state;
+pub mod storing;
 pub mod templates;
 
 #[cfg(test)]

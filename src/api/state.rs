@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::{
     providers::{BalanceAnswer, ProviderState},
     send_rates::SendRates,
+    storing::Storing,
 };
 use crate::{
     clock::Clock, config::Config, dispatch::Engine, domain::capabilities::Capabilities, keys::KeyRing,
@@ -61,6 +62,8 @@ pub struct ApiState {
     pub metrics: PrometheusHandle,
     /// Room for calls under `/v1`.
     pub admission: Arc<Semaphore>,
+    /// Room for messages that are being stored.
+    pub storing: Arc<Storing>,
     /// Balances asked for a moment ago.
     pub(super) balances: Arc<Mutex<HashMap<String, BalanceAnswer>>>,
 }
@@ -76,6 +79,7 @@ impl ApiState {
             readiness: Arc::default(),
             metrics,
             admission: Arc::new(Semaphore::new(MAX_CALLS)),
+            storing: Arc::default(),
             balances: Arc::default(),
         }
     }

@@ -303,7 +303,9 @@ async fn nothing_is_seen(format: &str) {
     push_everything(&process, &mut errors).await;
     ask_wrongly(&process, &mut errors).await;
     refuse_in_the_database(&site, &process, &mut errors).await;
-    site.append_to_config("[providers.spoiled]\ndriver = \"nxcloud_did\"\ntimeout_seconds = 1\naccess_secret = [\"canary-reloaded\"]\n");
+    site.append_to_config(
+        "[providers.spoiled]\ndriver = \"nxcloud_did\"\ntimeout_seconds = 1\naccess_secret = [\"canary-reloaded\"]\n",
+    );
     eventually("the mistake is told", async || process.logged().contains("spoiled").then_some(())).await;
     look_everywhere(&process, errors).await;
 }

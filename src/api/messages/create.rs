@@ -1,6 +1,6 @@
 //! Taking a message in: read, route, seal, store. The answer is written after the message is durable.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::{
     Json,
@@ -40,6 +40,7 @@ use crate::{
     store::{Db, idempotency, messages::Insert},
 };
 
+const BUSY: &str = "Too many requests are waiting.";
 /// A client is not sent away for longer than this: a backlog may shrink faster than it grew.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -77,6 +78,7 @@ pub async fn create(
     IdempotencyKey(key): IdempotencyKey,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
+    let room = state.storing.enter().ok_or(ApiError::Unavailable { retry_after: SOON, detail: BUSY })?;
     let key = key.map(|key| fingerprinted(&state, &identity, key, &body)).transpose()?;
     let message = match compose(&state, &identity, &body) {
         Ok(message) => message,
@@ -89,17 +91,19 @@ pub async fn create(
         }
     };
     let sealed = if message.sensitive { Some(seal(&state, &message)?) } else { None };
+    let began = Instant::now();
     match state.engine.accept(Insert { message: message.clone(), sealed }, key).await {
-        Ok(Accepted::Stored(_)) => Ok(accepted(message.accepted().into(), false)),
+        Ok(Accepted::Stored(_)) => {
+            room.stored_within(began.elapsed());
+            Ok(accepted(message.accepted().into(), false))
+        }
         Ok(Accepted::Replayed(id)) => replayed(&state, &identity, id).await,
         Err(NotAccepted::KeyReused) => Err(ApiError::IdempotencyKeyReused),
         Err(NotAccepted::KeyInProgress) => Err(ApiError::Conflict {
             code: ProblemCode::IdempotencyKeyInProgress,
             detail: "Repeat the request in a moment: it answers with what the other one made.".into(),
         }),
-        Err(NotAccepted::Full) => {
-            Err(ApiError::Unavailable { retry_after: SOON, detail: "Too many requests are waiting." })
-        }
+        Err(NotAccepted::Full) => Err(ApiError::Unavailable { retry_after: SOON, detail: BUSY }),
         Err(NotAccepted::Unavailable) => {
             Err(ApiError::Unavailable { retry_after: SOON, detail: "The database cannot be reached." })
         }

@@ -35,6 +35,8 @@ pub mod config;
 pub mod dispatch;
 pub mod domain;
 pub mod error_chain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod keys;
 mod private_file;
 pub mod private_postgres;

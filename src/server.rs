@@ -26,10 +26,12 @@ use tower::ServiceExt;
 
 mod body;
 mod phase;
+mod refusal;
 
 pub use body::BodyTimedOut;
 use body::DeadlineBody;
 use phase::{Phase, Watched};
+pub use refusal::{Refusal, Refusals};
 
 /// hyper reads the head into a buffer of this size; the frame refuses heads that are smaller than this with a proper answer.
 const READ_BUFFER: usize = 48 * 1024;
@@ -93,8 +95,8 @@ impl Server {
         self.address
     }
 
-    /// Serves until `stop`, then lets calls in flight finish for at most `drain_timeout`.
-    pub async fn run(self, router: Router, stop: CancellationToken) {
+    /// Serves until `stop`, then lets calls in flight finish for at most `drain_timeout`. What is not HTTP is answered by `refusals`.
+    pub async fn run(self, router: Router, refusals: Refusals, stop: CancellationToken) {
         let slots = Slots::new(&self.options);
         let connections = TaskTracker::new();
         let abort = CancellationToken::new();
@@ -108,7 +110,8 @@ impl Server {
                 () = stop.cancelled() => break,
                 next = next => next,
             };
-            let connection = Connection { stream, peer, slot, options: self.options.clone() };
+            let connection =
+                Connection { stream, peer, slot, options: self.options.clone(), refusals: refusals.clone() };
             let (router, stop, abort) = (router.clone(), stop.clone(), abort.clone());
             connections.spawn(async move {
                 tokio::select! {
@@ -177,11 +180,12 @@ struct Connection {
     peer: SocketAddr,
     slot: Slot,
     options: ServerOptions,
+    refusals: Refusals,
 }
 
 impl Connection {
     async fn serve(self, router: Router, stop: CancellationToken) {
-        let Self { stream, peer, slot, options } = self;
+        let Self { stream, peer, slot, options, refusals } = self;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot switch off delayed sending");
         }
@@ -200,7 +204,7 @@ impl Connection {
         });
         let connection = http1::Builder::new()
             .max_buf_size(READ_BUFFER)
-            .serve_connection(TokioIo::new(Watched::new(stream, phase.clone())), service);
+            .serve_connection(TokioIo::new(Watched::new(stream, phase.clone(), refusals)), service);
         let mut connection = pin!(connection);
         let mut alarm = Alarm::new(&phase);
         let mut draining = false;

@@ -8,7 +8,7 @@ use axum::{
     http::{header, request::Parts},
 };
 
-use super::{error::ApiError, query::Query, state::ApiState};
+use super::{error::ApiError, problem::ProblemCode, query::Query, state::ApiState};
 use crate::{config::Role, keys::Identity};
 
 /// Any key: apps see what is theirs, operators and auditors everything.
@@ -26,6 +26,10 @@ pub struct OperatorMayRead(pub Identity);
 /// Operators' keys.
 #[derive(Debug)]
 pub struct OperatorMayWrite(pub Identity);
+
+/// Keys that may act, within the rate at which their app may send. Looked at before the body is read.
+#[derive(Debug)]
+pub struct MaySend(pub Identity);
 
 const READ_ONLY: &str = "An auditor's key reads everything and changes nothing.";
 const OPERATORS_ONLY: &str = "This is for operators.";
@@ -46,6 +50,22 @@ impl FromRequestParts<ApiState> for MayWrite {
         match identity.role {
             Role::App | Role::Operator => Ok(Self(identity)),
             Role::Auditor => Err(ApiError::Forbidden(READ_ONLY)),
+        }
+    }
+}
+
+impl FromRequestParts<ApiState> for MaySend {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let MayWrite(identity) = MayWrite::from_request_parts(parts, state).await?;
+        match state.loaded.load().send_rates.take(&identity.app) {
+            Ok(()) => Ok(Self(identity)),
+            Err(retry_after) => Err(ApiError::Limited {
+                code: ProblemCode::RateLimited,
+                retry_after,
+                detail: "The app sends faster than its rate_per_second.".to_owned(),
+            }),
         }
     }
 }

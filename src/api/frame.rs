@@ -2,7 +2,7 @@
 //!
 //! It knows no resource. An incoming `X-Request-Id` is not trusted and not looked at.
 
-use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
+use std::{panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
     Router,
@@ -19,7 +19,12 @@ use super::{
     error::{ApiError, InternalCause},
     problem::Problem,
 };
-use crate::{clock::Clock, domain::ids::RequestId, error_chain::chain};
+use crate::{
+    clock::Clock,
+    domain::ids::RequestId,
+    error_chain::chain,
+    server::{Refusal, Refusals},
+};
 
 /// Bytes of names and values in the head of a request.
 pub const HEAD_LIMIT: usize = 16 * 1024;
@@ -49,11 +54,29 @@ async fn frame(State(clock): State<Clock>, mut request: Request, next: Next) -> 
             .catch_unwind()
             .instrument(span.clone())
             .await
-            .unwrap_or_else(|panic| ApiError::internal(panic_text(panic.as_ref())).into_response()),
+            // Where and why was told by the panic itself.
+            .unwrap_or_else(|_| ApiError::internal("a panic").into_response()),
     };
     let response = span.in_scope(|| finish(response, id));
     record(method, route.as_ref(), &response, started);
     response
+}
+
+/// What is said to somebody whose request could not even be read as one.
+pub fn refusals(clock: Clock) -> Refusals {
+    Refusals::new(move |status| {
+        let id = RequestId::new(clock.now());
+        let error = match status {
+            414 => ApiError::UriTooLong(URL_LIMIT),
+            431 => ApiError::HeadTooLarge(HEAD_LIMIT),
+            _ => ApiError::Malformed("This is not a request of HTTP/1.1.".to_owned()),
+        };
+        let mut response = error.into_response();
+        record("other", None, &response, Instant::now());
+        let problem =
+            response.extensions_mut().remove::<Problem>().map(|problem| Problem { request_id: Some(id), ..problem });
+        Refusal { request_id: id.to_string(), problem: serde_json::to_vec(&problem).unwrap_or_default() }
+    })
 }
 
 fn refuse_head(request: &Request) -> Option<ApiError> {
@@ -67,11 +90,6 @@ fn refuse_head(request: &Request) -> Option<ApiError> {
 
 fn url_length(uri: &Uri) -> usize {
     uri.path_and_query().map_or(0, |path| path.as_str().len())
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("panic: {}", text.unwrap_or("of an unknown kind"))
 }
 
 fn finish(mut response: Response, id: RequestId) -> Response {

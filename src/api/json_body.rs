@@ -22,6 +22,8 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 pub const BATCH_BODY_LIMIT: usize = 1024 * 1024;
 /// Objects and arrays within one another.
 const DEPTH_LIMIT: usize = 16;
+/// Characters of a name in a pointer.
+const LONGEST_TOKEN: usize = 100;
 
 /// The JSON of a request, at most `LIMIT` bytes of it.
 #[derive(Debug)]
@@ -75,7 +77,8 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+/// What the bytes hold, if they are clean JSON.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Strict { depth: DEPTH_LIMIT }
         .deserialize(&mut deserializer)
@@ -194,10 +197,15 @@ fn refuse_nul(text: &str, pointer: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Adds one reference token to a JSON Pointer (RFC 6901).
+/// Adds one reference token to a JSON Pointer (RFC 6901). A name that is longer than any of ours is cut: a hundred faults below it
+/// shall not make the answer a hundred times as long as the request.
 pub(super) fn push_token(pointer: &mut String, token: &str) {
     pointer.push('/');
-    pointer.push_str(&token.replace('~', "~0").replace('/', "~1"));
+    let end = token.char_indices().nth(LONGEST_TOKEN).map_or(token.len(), |(end, _)| end);
+    pointer.push_str(&token[..end].replace('~', "~0").replace('/', "~1"));
+    if end < token.len() {
+        pointer.push('…');
+    }
 }
 
 #[cfg(test)]
@@ -265,6 +273,15 @@ mod tests {
         };
         let pointers: Vec<_> = errors.iter().filter_map(|error| error.pointer.as_deref()).collect();
         assert_eq!(pointers, ["/a~1b/1", "/c"]);
+    }
+
+    #[test]
+    fn many_faults_below_a_long_name_are_not_answered_with_many_long_names() {
+        let nuls = vec![r#""\u0000""#; 200].join(",");
+        let body = format!(r#"{{"{}":[{nuls}]}}"#, "n".repeat(50_000));
+        let Err(ApiError::Invalid(errors)) = parse(body.as_bytes()) else { panic!("a NUL has to be refused") };
+        let pointers: usize = errors.iter().filter_map(|error| error.pointer.as_ref()).map(String::len).sum();
+        assert!(pointers < body.len(), "{pointers} bytes of pointers for a body of {}", body.len());
     }
 
     proptest! {

@@ -19,7 +19,9 @@ pub mod providers;
 pub mod query;
 pub mod router;
 pub mod routes;
+pub mod send_rates;
 pub mod state;
+pub mod storing;
 pub mod templates;
 
 #[cfg(test)]

@@ -9,7 +9,11 @@ use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
-use super::providers::{BalanceAnswer, ProviderState};
+use super::{
+    providers::{BalanceAnswer, ProviderState},
+    send_rates::SendRates,
+    storing::Storing,
+};
 use crate::{
     clock::Clock, config::Config, dispatch::Engine, domain::capabilities::Capabilities, keys::KeyRing,
     providers::Provider,
@@ -27,6 +31,8 @@ pub struct Loaded {
     pub keys: KeyRing,
     /// Its providers by name.
     pub providers: BTreeMap<String, Arc<dyn Provider>>,
+    /// How much its apps may send.
+    pub send_rates: SendRates,
 }
 
 impl Loaded {
@@ -56,6 +62,8 @@ pub struct ApiState {
     pub metrics: PrometheusHandle,
     /// Room for calls under `/v1`.
     pub admission: Arc<Semaphore>,
+    /// Room for messages that are being stored.
+    pub storing: Arc<Storing>,
     /// Balances asked for a moment ago.
     pub(super) balances: Arc<Mutex<HashMap<String, BalanceAnswer>>>,
 }
@@ -71,6 +79,7 @@ impl ApiState {
             readiness: Arc::default(),
             metrics,
             admission: Arc::new(Semaphore::new(MAX_CALLS)),
+            storing: Arc::default(),
             balances: Arc::default(),
         }
     }

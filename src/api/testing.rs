@@ -20,6 +20,7 @@ use tower::ServiceExt;
 
 use super::{
     metrics, router,
+    send_rates::SendRates,
     state::{ApiState, Loaded},
 };
 use crate::{
@@ -115,7 +116,7 @@ pub fn state() -> ApiState {
     let keys = KeyRing::new(&config.apps);
     let config = Arc::new(config);
     let engine = idle_engine(config.clone());
-    let loaded = Loaded { config, keys, providers };
+    let loaded = Loaded { send_rates: SendRates::new(&config.apps), config, keys, providers };
     let handle = metrics::recorder().handle();
     ApiState::new(Arc::new(ArcSwap::from_pointee(loaded)), engine, Clock::system(), handle)
 }

@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::{
-    api::state::Loaded,
+    api::{send_rates::SendRates, state::Loaded},
     clock::Clock,
     config::{Config, ConfigErrors, ProviderSection},
     dispatch::{Live, LiveProvider},
@@ -150,6 +150,7 @@ pub(super) fn loaded(live: &Live) -> Loaded {
     Loaded {
         config: live.config.clone(),
         keys: KeyRing::new(&live.config.apps),
+        send_rates: SendRates::new(&live.config.apps),
         providers: live.providers.iter().map(|(name, provider)| (name.clone(), provider.driver.clone())).collect(),
     }
 }

@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{
+        frame::refusals,
         router::{callbacks_router, operations_router, router},
         state::ApiState,
     },
@@ -102,7 +103,7 @@ impl Gateway {
         if duties.intake {
             engine.try_spool().await;
         }
-        let state = ApiState::new(loaded.clone(), engine.clone(), clock, metrics);
+        let state = ApiState::new(loaded.clone(), engine.clone(), clock.clone(), metrics);
         let (stop, servers, watchers) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
         watch::spawn(
             &watchers,
@@ -114,7 +115,7 @@ impl Gateway {
             let server =
                 Server::bind(address, ServerOptions::default()).with_context(|| format!("listen on {address}"))?;
             let bound = server.address();
-            servers.spawn(server.run(router, stop.clone()));
+            servers.spawn(server.run(router, refusals(clock.clone()), stop.clone()));
             Ok(bound)
         };
         let pushes = callbacks::router(engine.clone());

@@ -19,7 +19,7 @@ use crate::{
     },
     config,
     dispatch::{
-        LiveProvider,
+        Engine, LiveProvider,
         availability::{Condition, Unavailable},
     },
     domain::Timestamp,
@@ -86,7 +86,7 @@ fn changed_at(reload: &Reload) -> Option<SystemTime> {
 async fn look(state: &ApiState) {
     let asked = async {
         state.engine.db().ready().await?;
-        state.engine.follow_switches().await
+        follow(&state.engine).await
     };
     let database = tokio::time::timeout(READY_WITHIN, asked).await.unwrap_or(Err(StoreError::Silent));
     if let Err(error) = &database {
@@ -97,6 +97,11 @@ async fn look(state: &ApiState) {
     let now = state.clock.now();
     let states = live.providers.iter().map(|(name, provider)| (name.clone(), state_of(provider, now)));
     state.provider_states.store(Arc::new(states.collect()));
+}
+
+async fn follow(engine: &Engine) -> Result<(), StoreError> {
+    engine.follow_switches().await?;
+    engine.follow_backlog().await
 }
 
 fn state_of(provider: &LiveProvider, now: Timestamp) -> ProviderState {

@@ -4,22 +4,21 @@
 //! address, the sender's network, the driver's own check of the raw bytes, and only then is anything read. A push is durable
 //! before it is answered. What cannot be read is kept too: the carrier will not come again.
 
-mod address;
-mod token;
+pub(crate) mod address;
+pub(crate) mod token;
 
 use std::net::SocketAddr;
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
-    extract::{ConnectInfo, Path, Request, State},
+    extract::{ConnectInfo, Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
 
 use crate::{
-    api::error::ApiError,
+    api::{error::ApiError, json_body},
     dispatch::{Engine, LiveProvider},
     providers::{Callback, CallbackAnswers, CallbackEvent, CallbackRejected},
 };
@@ -34,12 +33,13 @@ pub fn router(engine: Engine) -> Router {
 
 async fn take(
     State(engine): State<Engine>,
-    Path((name, token)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     peer: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
     request: Request,
 ) -> Response {
     let live = engine.live();
     let nowhere = || ApiError::NotFound("There is nothing at this path.").into_response();
+    let Ok(Path((name, token))) = path else { return nowhere() };
     let Some(provider) = live.providers.get(&name) else { return nowhere() };
     let peer = peer.map(|axum::Extension(ConnectInfo(peer))| peer.ip());
     let from = address::client(peer, request.headers(), &live.config.server.trusted_proxies);
@@ -57,23 +57,29 @@ async fn take(
         return nowhere();
     }
     let answers = provider.driver.callback_answers();
-    let Some(callback) = read(&engine, request, named).await else {
-        return answer(answers, StatusCode::PAYLOAD_TOO_LARGE, answers.failure);
+    let callback = match read(&engine, request, named).await {
+        Ok(callback) => callback,
+        Err(error) => {
+            let mut response = answer(answers, error.status(), answers.failure);
+            // What is left of the body is not read, so the connection cannot be used again.
+            response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+            return response;
+        }
     };
     settle(&engine, provider, &callback, answers).await
 }
 
-/// The push as the driver sees it; none when its body is too large or breaks off.
-async fn read(engine: &Engine, request: Request, named: token::Named) -> Option<Callback> {
+/// The push as the driver sees it, unless its body is too large, too slow or breaks off.
+async fn read(engine: &Engine, request: Request, named: token::Named) -> Result<Callback, ApiError> {
     let received_at = engine.clock().now();
     let (head, body) = request.into_parts();
-    let body = to_bytes(Body::new(body), BODY_LIMIT).await.ok()?;
+    let body = json_body::read(Request::new(body), BODY_LIMIT).await?;
     let path_and_query = head.uri.path_and_query().map_or_else(String::new, |path| path.as_str().to_owned());
     let call_reference = match named {
         token::Named::Provider => None,
         token::Named::Call(reference) => Some(reference),
     };
-    Some(Callback { headers: kept_headers(&head.headers), path_and_query, body, call_reference, received_at })
+    Ok(Callback { headers: kept_headers(&head.headers), path_and_query, body, call_reference, received_at })
 }
 
 /// The headers that a driver may need. Credentials of proxies and cookies are nobody's business.

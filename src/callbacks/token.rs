@@ -7,7 +7,7 @@ use crate::secrets::Secrets;
 
 /// What a good token names.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Named {
+pub(crate) enum Named {
     /// The provider, and nothing more.
     Provider,
     /// One call, which the address authenticates.
@@ -15,7 +15,7 @@ pub(super) enum Named {
 }
 
 /// None for a token that is not this provider's. All tokens are compared, and each in constant time.
-pub(super) fn check(provider: &str, token: &str, configured: &[SecretString], secrets: &Secrets) -> Option<Named> {
+pub(crate) fn check(provider: &str, token: &str, configured: &[SecretString], secrets: &Secrets) -> Option<Named> {
     let fits = configured
         .iter()
         .fold(false, |found, own| bool::from(own.expose_secret().as_bytes().ct_eq(token.as_bytes())) | found);

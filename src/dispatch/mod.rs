@@ -38,6 +38,7 @@ use crate::{
 
 pub mod accept;
 pub mod availability;
+mod backlog;
 pub mod breaker;
 pub mod health;
 pub mod line;
@@ -70,6 +71,7 @@ struct Shared {
     clock: Clock,
     secrets: Arc<Secrets>,
     live: ArcSwap<Live>,
+    backlog: ArcSwap<backlog::Backlog>,
     accept: mpsc::Sender<accept::Request>,
     record: mpsc::Sender<record::Entry>,
     settle: mpsc::Sender<settle::Arrival>,
@@ -132,6 +134,7 @@ impl Engine {
                 clock: parts.clock,
                 secrets: parts.secrets,
                 live: ArcSwap::from_pointee(parts.live),
+                backlog: ArcSwap::default(),
                 accept,
                 record,
                 settle,

@@ -8,7 +8,6 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use crate::error_chain::chain;
 
 /// How many items are written in one commit.
 pub(super) const GROUP: usize = 500;
@@ -32,8 +31,8 @@ where
                     return;
                 }
                 // In a task of its own, so that a panic ends this group and not the writer.
-                if let Err(panic) = tokio::spawn(write(engine_of_task.clone(), group)).await {
-                    tracing::error!(error = chain(&panic), "a writer panicked");
+                if tokio::spawn(write(engine_of_task.clone(), group)).await.is_err() {
+                    tracing::error!("a writer panicked");
                 }
             }
         });

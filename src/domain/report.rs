@@ -1,5 +1,6 @@
 //! What carriers tell us after the call: delivery reports and inbound messages, in neutral words.
 
+use chrono::Datelike;
 use serde::{Deserialize, Serialize};
 
 use super::{Timestamp, verdict::Verdict};
@@ -79,9 +80,21 @@ pub fn storable(text: &str, most: usize) -> String {
     text
 }
 
+/// Is it a code, and not a text that a carrier put in its place? Only codes may stand where everybody looks: in logs and in the
+/// health of a provider.
+pub fn is_code(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':'))
+}
+
 /// A provider's id as the database can hold it; none when it is no id.
 pub fn storable_id(id: Option<String>) -> Option<String> {
     id.map(|id| id.replace('\0', "")).filter(|id| !id.is_empty() && id.len() <= LONGEST_ID)
+}
+
+/// A time that can be written as RFC 3339 and be stored; none for a carrier's year 200000.
+fn storable_time(time: Option<Timestamp>) -> Option<Timestamp> {
+    time.filter(|time| (1970..=9999).contains(&time.year()))
 }
 
 impl Report {
@@ -96,6 +109,7 @@ impl Report {
         self.provider_code = storable(&self.provider_code, LONGEST_WORD);
         self.description = self.description.take().map(|text| storable(&text, LONGEST_TEXT));
         self.price = word(self.price.take());
+        self.occurred_at = storable_time(self.occurred_at);
         self
     }
 }
@@ -109,6 +123,7 @@ impl Inbound {
         self.to = storable(&self.to, LONGEST_WORD);
         self.text = self.text.replace('\0', "");
         self.price = self.price.take().map(|text| storable(&text, LONGEST_WORD));
+        self.received_at = storable_time(self.received_at);
         self
     }
 }
@@ -122,6 +137,36 @@ mod tests {
         assert_eq!(storable("a\0b", 64), "ab");
         assert_eq!(storable("äöü", 3), "ä");
         assert_eq!(storable("", 3), "");
+    }
+
+    #[test]
+    fn a_time_that_no_database_holds_is_none() {
+        for (text, storable) in [
+            ("2026-03-01T09:00:00Z", true),
+            ("1970-01-01T00:00:00Z", true),
+            ("1969-12-31T23:59:59Z", false),
+            ("+10000-01-01T00:00:00Z", false),
+            ("-200000-01-01T00:00:00Z", false),
+        ] {
+            assert_eq!(storable_time(Some(text.parse().unwrap())).is_some(), storable, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_no_code() {
+        for (text, code) in [
+            ("E200015", true),
+            ("-1", true),
+            ("ZZ:9999", true),
+            ("http_503", true),
+            ("", false),
+            ("Your code is 369751", false),
+            ("+84361234567", false),
+            ("{\"code\":1}", false),
+            ("123456789012345678901234567890123", false),
+        ] {
+            assert_eq!(is_code(text), code, "{text}");
+        }
     }
 
     #[test]

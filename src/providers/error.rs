@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::codes::{Entry, Stage, shared};
 use crate::domain::{
     error_code::ErrorCode,
+    report::is_code,
     verdict::{FailoverAllowed, NeutralStatus, Scope, Verdict},
 };
 
@@ -36,7 +37,7 @@ pub enum ProviderErrorKind {
 
 /// A failure of a whole call.
 #[derive(Debug, thiserror::Error)]
-#[error("{kind:?}{}", provider_code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default())]
+#[error("{kind:?}{}", provider_code.as_deref().map(shown).unwrap_or_default())]
 pub struct ProviderError {
     /// What kind.
     pub kind: ProviderErrorKind,
@@ -49,6 +50,11 @@ pub struct ProviderError {
     /// What lies beneath, for the log. Never holds a body, a number or a secret.
     #[source]
     pub source: Option<Source>,
+}
+
+/// A code as it may stand in a log: a carrier may say back what it was told where its code should stand.
+fn shown(code: &str) -> String {
+    if is_code(code) { format!(" ({code})") } else { " (what stands for its code is none)".to_owned() }
 }
 
 impl ProviderError {

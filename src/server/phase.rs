@@ -14,6 +14,8 @@ use tokio::{
     time::Instant,
 };
 
+use super::refusal::Refusals;
+
 #[derive(Debug, Clone, Copy)]
 enum State {
     /// A head has begun, or the connection is new.
@@ -73,16 +75,47 @@ impl Phase {
     }
 }
 
-/// A stream that tells its [`Phase`] about every byte that passes.
+/// A stream that tells its [`Phase`] about every byte that passes, and gives bare refusals a body.
 #[derive(Debug)]
 pub(super) struct Watched {
     stream: TcpStream,
     phase: Arc<Phase>,
+    refusals: Refusals,
+    replaced: Option<Replaced>,
+}
+
+/// An answer that goes out instead of another one.
+#[derive(Debug)]
+struct Replaced {
+    answer: Vec<u8>,
+    written: usize,
+    /// The length of what it stands for, which the library wants to be told.
+    stands_for: usize,
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, phase: Arc<Phase>) -> Self {
-        Self { stream, phase }
+    pub(super) fn new(stream: TcpStream, phase: Arc<Phase>, refusals: Refusals) -> Self {
+        Self { stream, phase, refusals, replaced: None }
+    }
+
+    /// Writes the answer that stands for these bytes, if there is one.
+    fn poll_replaced(&mut self, cx: &mut Context<'_>, buffer: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        if self.replaced.is_none() {
+            let answer = self.refusals.instead_of(buffer)?;
+            self.replaced = Some(Replaced { answer, written: 0, stands_for: buffer.len() });
+        }
+        let Replaced { answer, written, stands_for } = self.replaced.as_mut()?;
+        while *written < answer.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, &answer[*written..]) {
+                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(more)) => *written += more,
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+                Poll::Pending => return Some(Poll::Pending),
+            }
+        }
+        let stands_for = *stands_for;
+        self.replaced = None;
+        Some(Poll::Ready(Ok(stands_for)))
     }
 }
 
@@ -99,6 +132,9 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(replaced) = self.poll_replaced(cx, buffer) {
+            return replaced;
+        }
         let polled = Pin::new(&mut self.stream).poll_write(cx, buffer);
         if polled.is_ready() {
             self.phase.wrote_some();
@@ -111,6 +147,11 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [only] = buffers
+            && let Some(replaced) = self.poll_replaced(cx, only)
+        {
+            return replaced;
+        }
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
         if polled.is_ready() {
             self.phase.wrote_some();

@@ -12,7 +12,10 @@ use tokio::{
 
 use super::*;
 use crate::{
-    api::{error::ApiError, frame::framed},
+    api::{
+        error::ApiError,
+        frame::{framed, refusals},
+    },
     clock::Clock,
 };
 
@@ -68,7 +71,7 @@ fn start(options: ServerOptions) -> Running {
         );
     let server = Server::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
     let (address, stop) = (server.address(), CancellationToken::new());
-    let ended = tokio::spawn(server.run(framed(router, Clock::system()), stop.clone()));
+    let ended = tokio::spawn(server.run(framed(router, Clock::system()), refusals(Clock::system()), stop.clone()));
     Running { address, stop, ended, entered, release }
 }
 
@@ -212,4 +215,26 @@ async fn a_head_too_large_for_the_frame_is_still_answered_with_a_problem() {
     send(&mut stream, &format!("GET /hello HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\n\r\n")).await;
     let answer = read_until(&mut stream, "}").await;
     assert!(answer.starts_with("HTTP/1.1 431") && answer.contains("head_too_large"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_answered_with_a_problem_as_well() {
+    let server = start(patient());
+    let large = format!("GET /hello HTTP/1.1\r\nhost: x\r\ncookie: {}\r\n\r\n", "x".repeat(READ_BUFFER + 1));
+    for (request, status, code) in [
+        ("nonsense\r\n\r\n", "400", "malformed_request"),
+        ("GET /hello HTTP/7.0\r\n\r\n", "400", "malformed_request"),
+        ("GET /hello HTTP/1.1\r\nhost : x\r\n\r\n", "400", "malformed_request"),
+        (large.as_str(), "431", "head_too_large"),
+    ] {
+        let mut stream = server.connect().await;
+        send(&mut stream, request).await;
+        let answer = read_until(&mut stream, "}").await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{head}");
+        assert!(head.contains("content-type: application/problem+json"), "{head}");
+        assert_eq!(problem["code"], code, "{answer}");
+        assert!(head.contains(problem["request_id"].as_str().unwrap()), "{answer}");
+    }
 }

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 
 pub mod attempts;
+pub mod backlog;
 pub mod budgets;
 pub mod callbacks;
 mod connection;

@@ -79,7 +79,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// The module that a file belongs to; none for files that only tests compile.
 fn module_of(path: &Path) -> Option<String> {
     let inside: Vec<String> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-    let only_for_tests = ["tests", "tests.rs", "testing.rs", "conformance", "scripted_server.rs"];
+    let only_for_tests = ["tests", "tests.rs", "testing.rs", "conformance", "scripted_server.rs", "fuzzing.rs"];
     if inside.iter().any(|part| only_for_tests.contains(&part.as_str())) {
         return None;
     }

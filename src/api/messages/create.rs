@@ -1,5 +1,7 @@
 //! Taking a message in: read, route, seal, store. The answer is written after the message is durable.
 
+use std::time::{Duration, Instant};
+
 use axum::{
     Json,
     extract::State,
@@ -18,7 +20,7 @@ use super::{
 };
 use crate::{
     api::{
-        auth::MayWrite,
+        auth::MaySend,
         error::{ApiError, SOON},
         json_body::JsonBody,
         openapi::CreateProblems,
@@ -40,6 +42,9 @@ use crate::{
 
 const NOT_CONFIRMED: &str = "The database did not confirm the message. Repeat the request with the same Idempotency-Key: \
                              then it is stored once, whatever became of this one.";
+const BUSY: &str = "Too many requests are waiting.";
+/// A client is not sent away for longer than this: a backlog may shrink faster than it grew.
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Send a message
@@ -71,10 +76,11 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 )]
 pub async fn create(
     State(state): State<ApiState>,
-    MayWrite(identity): MayWrite,
+    MaySend(identity): MaySend,
     IdempotencyKey(key): IdempotencyKey,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
+    let room = state.storing.enter().ok_or(ApiError::Unavailable { retry_after: SOON, detail: BUSY })?;
     let key = key.map(|key| fingerprinted(&state, &identity, key, &body)).transpose()?;
     let message = match compose(&state, &identity, &body) {
         Ok(message) => message,
@@ -87,17 +93,19 @@ pub async fn create(
         }
     };
     let sealed = if message.sensitive { Some(seal(&state, &message)?) } else { None };
+    let began = Instant::now();
     match state.engine.accept(Insert { message: message.clone(), sealed }, key).await {
-        Ok(Accepted::Stored(_)) => Ok(accepted(message.accepted().into(), false)),
+        Ok(Accepted::Stored(_)) => {
+            room.stored_within(began.elapsed());
+            Ok(accepted(message.accepted().into(), false))
+        }
         Ok(Accepted::Replayed(id)) => replayed(&state, &identity, id).await,
         Err(NotAccepted::KeyReused) => Err(ApiError::IdempotencyKeyReused),
         Err(NotAccepted::KeyInProgress) => Err(ApiError::Conflict {
             code: ProblemCode::IdempotencyKeyInProgress,
             detail: "Repeat the request in a moment: it answers with what the other one made.".into(),
         }),
-        Err(NotAccepted::Full) => {
-            Err(ApiError::Unavailable { retry_after: SOON, detail: "Too many requests are waiting." })
-        }
+        Err(NotAccepted::Full) => Err(ApiError::Unavailable { retry_after: SOON, detail: BUSY }),
         Err(NotAccepted::Unavailable) => Err(ApiError::Unavailable { retry_after: SOON, detail: NOT_CONFIRMED }),
     }
 }
@@ -111,7 +119,24 @@ fn compose(state: &ApiState, identity: &Identity, body: &Value) -> Result<NewMes
     let app = loaded.config.apps.get(&identity.app).ok_or(ApiError::Unauthenticated)?;
     let draft = MessageDraft::read(body, Rules { config: &loaded.config, app, now })?;
     let plan = route(&draft, identity, &loaded)?;
-    Ok(new_message(draft, plan, identity, now))
+    let message = new_message(draft, plan, identity, now);
+    check_backlog(state, &message)?;
+    Ok(message)
+}
+
+/// Refuses what would wait longer behind the backlog than half of its validity: it would hardly be sent in time, and whoever
+/// hears so now can do something else.
+fn check_backlog(state: &ApiState, message: &NewMessage) -> Result<(), ApiError> {
+    let Some(step) = message.plan.steps.first().filter(|_| message.send_at.is_none()) else { return Ok(()) };
+    let wait = state.engine.expected_wait(&step.provider, message.category);
+    let longest = (message.expires_at - message.created_at).to_std().unwrap_or_default() / 2;
+    match wait.checked_sub(longest) {
+        Some(over) if !over.is_zero() => Err(ApiError::Unavailable {
+            retry_after: over.clamp(SOON, LONGEST_RETRY),
+            detail: "More waits for this route than can be sent in time.",
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn route(draft: &MessageDraft, identity: &Identity, loaded: &Loaded) -> Result<Plan, ApiError> {

@@ -24,7 +24,7 @@ use crate::{
     domain::{
         ids::{AttemptId, MessageId},
         life::{Answer, Cause},
-        report::{storable, storable_id},
+        report::{is_code, storable, storable_id},
     },
     error_chain::chain,
     providers::{Call, ProviderError, codes, http},
@@ -376,7 +376,10 @@ fn take_note(engine: &Engine, provider: &LiveProvider, answers: &mut [Answer], t
     if let Some(throttle) = provider.availability.note(answers, provider.driver.clock_skew(), now) {
         engine.share_throttle(&provider.name, throttle);
     }
-    let fault = answers.first().filter(|_| bad).and_then(|a| Cause::of(&a.verdict, a.provider_code.as_deref()));
+    let fault = answers
+        .first()
+        .filter(|_| bad)
+        .and_then(|a| Cause::of(&a.verdict, a.provider_code.as_deref().filter(|code| is_code(code))));
     provider.calls.record(now, took, fault);
 }
 

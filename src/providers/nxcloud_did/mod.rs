@@ -233,7 +233,8 @@ impl NxCloudDid {
     }
 }
 
-fn outcome(answer: &Answer) -> Result<Outcome, ProviderError> {
+/// What an answer to a send means.
+pub(crate) fn outcome(answer: &Answer) -> Result<Outcome, ProviderError> {
     let parsed = wire::read_answer(&answer.body);
     let parsed = match (answer.status, parsed) {
         (200..300, Some(parsed)) => parsed,

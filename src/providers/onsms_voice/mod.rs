@@ -119,7 +119,7 @@ impl Provider for OnsmsVoice {
             message,
         };
         let answer = self.post("postSMS", &body).await?;
-        Ok(vec![outcome(read_code(&answer)?)])
+        Ok(vec![taken(&answer)?])
     }
 
     fn clock_skew(&self) -> Option<TimeDelta> {
@@ -159,18 +159,7 @@ impl Provider for OnsmsVoice {
 
     async fn balance(&self) -> Result<Balance, ProviderError> {
         let answer = self.post("checkBalance", &self.check(None)).await?;
-        let parsed = wire::read_balance(&answer.body).filter(|_| answer.is_success());
-        let parsed = parsed.ok_or_else(|| status_error(&answer))?;
-        if parsed.code != TAKEN {
-            let mut entry = CODES.lookup(Stage::Poll, &format!("balance:{}", parsed.code));
-            if !entry.known {
-                // The row for unknown answers to a poll is about a message that is still on its way; this is a refusal.
-                entry = shared(Stage::SendResponse, "unmapped_code");
-            }
-            return Err(ProviderError::refused(entry, parsed.code));
-        }
-        let amount = parsed.balance.ok_or_else(|| ProviderError::unreadable("a success without a balance"))?;
-        Ok(Balance { amount, currency: None })
+        read_balance(&answer)
     }
 }
 
@@ -196,6 +185,27 @@ fn read_code(answer: &Answer) -> Result<CodeAnswer, ProviderError> {
         return Err(status_error(answer));
     }
     wire::read_code(&answer.body).ok_or_else(|| ProviderError::unreadable("no code at the beginning"))
+}
+
+/// What an answer to a send means.
+pub(crate) fn taken(answer: &Answer) -> Result<Outcome, ProviderError> {
+    read_code(answer).map(outcome)
+}
+
+/// The money that an answer tells of.
+pub(crate) fn read_balance(answer: &Answer) -> Result<Balance, ProviderError> {
+    let parsed = wire::read_balance(&answer.body).filter(|_| answer.is_success());
+    let parsed = parsed.ok_or_else(|| status_error(answer))?;
+    if parsed.code != TAKEN {
+        let mut entry = CODES.lookup(Stage::Poll, &format!("balance:{}", parsed.code));
+        if !entry.known {
+            // The row for unknown answers to a poll is about a message that is still on its way; this is a refusal.
+            entry = shared(Stage::SendResponse, "unmapped_code");
+        }
+        return Err(ProviderError::refused(entry, parsed.code));
+    }
+    let amount = parsed.balance.ok_or_else(|| ProviderError::unreadable("a success without a balance"))?;
+    Ok(Balance { amount, currency: None })
 }
 
 fn outcome(answer: CodeAnswer) -> Outcome {

@@ -16,7 +16,7 @@ use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 pub use save::save;
-pub(super) use save::{insert_queue, save_attempts};
+pub(super) use save::{class, insert_queue, save_attempts};
 
 use super::{StoreError, attempts, messages::Insert, unsmall, word};
 use crate::domain::{

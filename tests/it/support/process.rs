@@ -91,29 +91,45 @@ impl Site {
         }
     }
 
+    /// Changes what stands in the configuration file.
+    pub fn replace_in_config(&self, before: &str, after: &str) {
+        let text = std::fs::read_to_string(&self.config).unwrap();
+        assert!(text.contains(before), "{before} does not stand in the configuration");
+        std::fs::write(&self.config, text.replace(before, after)).unwrap();
+    }
+
     /// Starts a process at the site's own address.
     pub async fn start(&self) -> Process {
-        self.start_at(self.address).await
+        self.start_at(self.address, &[]).await
+    }
+
+    /// Starts a process at the site's own address, with more in its environment.
+    pub async fn start_with(&self, environment: &[(&str, &str)]) -> Process {
+        self.start_at(self.address, environment).await
     }
 
     /// Starts a process beside the one at the site's own address.
     pub async fn start_beside(&self) -> Process {
-        self.start_at(free_address()).await
+        self.start_at(free_address(), &[]).await
     }
 
     /// Starts a process where another one was.
     pub async fn start_again(&self, killed: &Process) -> Process {
-        self.start_at(killed.address).await
+        self.start_at(killed.address, &[]).await
     }
 
-    async fn start_at(&self, address: SocketAddr) -> Process {
+    async fn start_at(&self, address: SocketAddr, environment: &[(&str, &str)]) -> Process {
         let log = self.folder.0.join(format!("{address}.log"));
         let written = || std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_sms-gateway"))
+        // A release build, say, for what measures.
+        let binary =
+            std::env::var("SMS_GATEWAY_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sms-gateway").to_owned());
+        let child = Command::new(binary)
             .args(["serve", "--config"])
             .arg(&self.config)
             .env_remove("DATABASE_URL")
             .env("SMS_GATEWAY__SERVER__LISTEN", address.to_string())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(written())
             .stderr(written())
@@ -247,9 +263,21 @@ pub struct Process {
 }
 
 impl Process {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// What it has logged so far.
     pub fn logged(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// The most memory that it ever had, in bytes.
+    pub fn most_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
     }
 
     async fn become_ready(&mut self) {

@@ -1,0 +1,4 @@
+//! See `sms_gateway::fuzzing::voice_answer`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sms_gateway::fuzzing::voice_answer(data));

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Engine, writers};
 use crate::{
     domain::ids::MessageId,
+    fail_points::{Step, reach},
     store::{
         Db, StoreError,
         idempotency::{self, IdempotencyKey, Used},
@@ -95,6 +96,10 @@ async fn store(engine: &Engine, group: Vec<Request>) {
         Box::pin(async move { commit(connection, &of_unit, now).await })
     })
     .await;
+    let done = match done {
+        Ok(outcome) => reach(Step::AcceptCommitted).await.map(|()| outcome).map_err(StoreError::from),
+        Err(error) => Err(error),
+    };
     match done {
         Ok(outcome) => {
             answer(engine, outcome, &writes, answers);
@@ -140,6 +145,7 @@ async fn commit(
     writes: &[Write],
     now: crate::domain::Timestamp,
 ) -> Result<Outcome, StoreError> {
+    reach(Step::AcceptRead).await?;
     let keyed: Vec<(&IdempotencyKey, MessageId)> =
         writes.iter().filter_map(|(insert, key)| Some((key.as_ref()?, insert.message.id))).collect();
     let taken: HashSet<MessageId> = idempotency::take(&mut *connection, &keyed, now).await?.into_iter().collect();
@@ -152,6 +158,7 @@ async fn commit(
         .map(|(insert, _)| insert)
         .collect();
     messages::insert(connection, &fresh).await?;
+    reach(Step::AcceptWritten).await?;
     Ok(Outcome {
         stored: fresh.iter().map(|insert| insert.message.id).collect(),
         used: used.into_iter().map(|used| ((used.app.clone(), used.key.clone()), used)).collect(),

@@ -85,6 +85,8 @@ pub struct ProtocolCounts {
     pub questions: u64,
     /// Calls that were spoiled on purpose, by script, number or chance.
     pub spoiled: u64,
+    /// Calls that are not answered yet.
+    pub in_flight: u64,
     /// The most calls at once.
     pub peak_in_flight: u64,
     /// Refusals by code: of whole calls, and of single numbers in them.
@@ -231,6 +233,7 @@ impl Ledger {
             accepted: read(&counters.accepted),
             questions: read(&counters.questions),
             spoiled: read(&counters.spoiled),
+            in_flight: read(&counters.in_flight),
             peak_in_flight: read(&counters.peak_in_flight),
             refused: lock(&counters.refused).clone(),
         }

@@ -12,6 +12,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use crate::fail_points::MadeToFail;
+
 pub mod attempts;
 pub mod budgets;
 pub mod callbacks;
@@ -51,6 +53,13 @@ pub enum StoreError {
     /// The server would lose what it confirmed.
     #[error("the database server has {0} off: what it confirms would not survive a crash")]
     UnsafeDurability(&'static str),
+}
+
+/// As if the connection had been lost.
+impl From<MadeToFail> for StoreError {
+    fn from(failed: MadeToFail) -> Self {
+        Self::Database(sqlx::Error::Io(std::io::Error::other(failed)))
+    }
 }
 
 impl StoreError {

@@ -21,7 +21,8 @@ use crate::{
         report::{storable, storable_id},
     },
     error_chain::chain,
-    providers::{Call, ProviderError, codes},
+    fail_points::{Step, reach},
+    providers::{Call, Outcome, ProviderError, codes},
     store::{
         Db, StoreError,
         budgets::{self, Budget},
@@ -136,6 +137,9 @@ async fn hand_over(
         Claimed::DayIsUsedUp => return pass_over(engine, provider, "the provider's daily limit is used up").await,
     };
     let found = if prepared.is_empty() { Found::Nothing } else { Found::Some };
+    if found == Found::Some {
+        reach(Step::ClaimCommitted).await?;
+    }
     for call in prepared {
         make_call(engine, provider, call).await;
     }
@@ -229,6 +233,7 @@ async fn claim(
                 budgets::take(&mut *connection, name, started.len()).await?;
             }
             life::save(connection, &started, Some(lease), planner.now).await?;
+            reach(Step::ClaimWritten).await?;
             Ok(Claimed::Calls(prepared))
         })
     })
@@ -264,7 +269,7 @@ async fn make_call(engine: &Engine, provider: &Arc<LiveProvider>, prepared: Prep
 
 async fn call(provider: &LiveProvider, prepared: &Prepared) -> Vec<Answer> {
     let count = prepared.sent_for.len();
-    match provider.driver.submit(&prepared.call).await {
+    match submit(provider, &prepared.call).await {
         Ok(outcomes) => {
             let missing = codes::shared(codes::Stage::PerNumber, "missing_in_result");
             let mut answers: Vec<Answer> = outcomes.into_iter().map(answer_of_outcome).collect();
@@ -276,6 +281,13 @@ async fn call(provider: &LiveProvider, prepared: &Prepared) -> Vec<Answer> {
             vec![answer_of_error(&error, count); count]
         }
     }
+}
+
+async fn submit(provider: &LiveProvider, call: &Call) -> Result<Vec<Outcome>, ProviderError> {
+    reach(Step::CallBegins).await.map_err(ProviderError::not_connected)?;
+    let answered = provider.driver.submit(call).await;
+    reach(Step::CallAnswered).await.map_err(ProviderError::outcome_unknown)?;
+    answered
 }
 
 /// A call went badly when each of its answers is a fault of the provider or of our account.
@@ -300,7 +312,7 @@ fn answer_of_verdict(verdict: crate::domain::verdict::Verdict) -> Answer {
     }
 }
 
-fn answer_of_outcome(outcome: crate::providers::Outcome) -> Answer {
+fn answer_of_outcome(outcome: Outcome) -> Answer {
     Answer {
         provider_code: outcome.provider_code.map(|code| storable(&code, LONGEST_CODE)),
         provider_message_id: storable_id(outcome.provider_message_id),

@@ -22,6 +22,7 @@ use crate::{
         life::Absorbed,
         report::{Inbound, Report},
     },
+    fail_points::{Step, reach},
     providers::{Callback, CallbackEvent},
     store::{
         Db, StoreError,
@@ -136,9 +137,18 @@ async fn settle(engine: &Engine, group: Vec<Arrival>) {
     let group = Arc::new(group);
     let arrivals = group.clone();
     let done = Db::unit(&engine.db().intake, move |connection| {
-        Box::pin(async move { apply(connection, &live, &arrivals, now).await })
+        Box::pin(async move {
+            reach(Step::PushRead).await?;
+            let next = apply(connection, &live, &arrivals, now).await?;
+            reach(Step::PushWritten).await?;
+            Ok(next)
+        })
     })
     .await;
+    let done = match done {
+        Ok(next) => reach(Step::PushCommitted).await.map(|()| next).map_err(StoreError::from),
+        Err(error) => Err(error),
+    };
     let Ok(mut group) = Arc::try_unwrap(group) else { return };
     match done {
         Ok(next) => {
@@ -210,6 +220,7 @@ pub(super) async fn apply_waiting(engine: &Engine) -> Result<usize, StoreError> 
                     Err(problem) => (CallbackState::Unreadable, Some(problem)),
                 };
                 callbacks::mark(&mut *connection, id, state, problem.as_deref()).await?;
+                reach(Step::KeptPushApplied).await?;
             }
             Ok(count)
         })

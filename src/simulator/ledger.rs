@@ -121,6 +121,13 @@ pub(super) struct Ledger {
 #[derive(Debug)]
 pub(super) struct InFlight<'a>(&'a AtomicU64);
 
+impl<'a> InFlight<'a> {
+    pub fn begin(counter: &'a AtomicU64) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(counter)
+    }
+}
+
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);

@@ -24,7 +24,7 @@ use url::Url;
 use super::{
     behaviour::{Protocol, ScriptedReport},
     huawei,
-    ledger::{Accepted, lock, push_bounded},
+    ledger::{Accepted, InFlight, lock, push_bounded},
     nxcloud,
     options::Keep,
     world::World,
@@ -264,7 +264,7 @@ impl Pusher {
             request = request.header(name, value);
         }
         self.made.fetch_add(1, Ordering::Relaxed);
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let in_flight = InFlight::begin(&self.in_flight);
         let answered = match request.send().await {
             Ok(response) => {
                 let status = response.status();
@@ -272,7 +272,7 @@ impl Pusher {
             }
             Err(error) => Err(error),
         };
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        drop(in_flight);
         let taken = answered.as_ref().is_ok_and(|(status, _)| status.is_success());
         if taken { &self.taken } else { &self.failed }.fetch_add(1, Ordering::Relaxed);
         let Keep::Last(limit) = self.keep else { return taken };

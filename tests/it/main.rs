@@ -7,6 +7,9 @@
 
 mod api;
 mod callbacks;
+#[cfg(feature = "fail-points")]
+#[path = "../chaos/mod.rs"]
+mod chaos;
 mod crash;
 mod crash_under_load;
 mod documents;

@@ -86,29 +86,29 @@ impl Carrier {
         };
         recipient.strip_prefix(prefix)?.parse().ok()
     }
+}
 
-    /// About one call in ten goes wrong, and more than a third of the reports come early, doubled, shuffled or never.
-    pub fn simulator(self, seed: u64) -> SimulatorOptions {
-        let mut options = SimulatorOptions {
-            keep: Keep::Last(2_000_000),
-            seed,
-            settings: Settings {
-                special_numbers: false,
-                answer_delay_ms: 8,
-                report_delay_ms: 30,
-                // A carrier that repeats what was not taken, so that what is missing at the end was taken and lost.
-                push_tries: 1_000,
-                push_retry_ms: 200,
-                voice_pending_polls: 1,
-                faults: faults(),
-                ..Settings::default()
-            },
-            ..SimulatorOptions::default()
-        };
-        // A second call shall be seen and not be refused as repeated content.
-        options.voice.repeat_window = Duration::ZERO;
-        options
-    }
+/// Carriers that spoil about one call in ten; more than a third of the reports come early, doubled, shuffled or never.
+pub fn simulator(seed: u64) -> SimulatorOptions {
+    let mut options = SimulatorOptions {
+        keep: Keep::Last(2_000_000),
+        seed,
+        settings: Settings {
+            special_numbers: false,
+            answer_delay_ms: 8,
+            report_delay_ms: 30,
+            // A carrier that repeats what was not taken, so that what is missing at the end was taken and lost.
+            push_tries: 1_000,
+            push_retry_ms: 200,
+            voice_pending_polls: 1,
+            faults: faults(),
+            ..Settings::default()
+        },
+        ..SimulatorOptions::default()
+    };
+    // A second call shall be seen and not be refused as repeated content.
+    options.voice.repeat_window = Duration::ZERO;
+    options
 }
 
 fn faults() -> FaultRates {

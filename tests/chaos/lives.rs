@@ -14,13 +14,15 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sms_gateway::fail_points::{Step, VARIABLE};
 
-use super::{carrier::Carrier, load::Apps};
+use super::{Run, carrier::Carrier, load::Apps};
 use crate::support::process::{Process, Site};
 
 /// The lease of the configuration in `support::process`, and a little more.
 const LONGER_THAN_THE_LEASE: Duration = Duration::from_millis(8_500);
-/// A process whose step does not come is killed where it stands.
-const STEP_COMES_WITHIN: Duration = Duration::from_secs(4);
+/// A process whose step does not come is killed where it stands. Leases must have time to run out meanwhile.
+const STEP_COMES_WITHIN: Duration = Duration::from_secs(5);
+/// In the short form, which has no time for leases.
+const STEP_COMES_SOON: Duration = Duration::from_millis(1_500);
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 const SIGKILL: i32 = 9;
 
@@ -60,9 +62,9 @@ pub struct Tally {
 /// What the lives of one run share.
 pub struct Lives {
     pub site: Site,
-    pub carrier: Carrier,
-    pub apps: Arc<Apps>,
-    pub addresses: Vec<SocketAddr>,
+    run: Run,
+    apps: Arc<Apps>,
+    addresses: Vec<SocketAddr>,
     /// How many kills are still to come.
     left: AtomicI64,
     /// How many processes are frozen in the whole run; only one that has another beside it.
@@ -71,16 +73,9 @@ pub struct Lives {
 }
 
 impl Lives {
-    pub fn new(
-        site: Site,
-        carrier: Carrier,
-        apps: Arc<Apps>,
-        addresses: Vec<SocketAddr>,
-        kills: u32,
-        freezes: u32,
-    ) -> Self {
-        let (left, freezes) = (AtomicI64::new(kills.into()), AtomicI64::new(freezes.into()));
-        Self { site, carrier, apps, addresses, left, freezes, tally: Mutex::default() }
+    pub fn new(site: Site, run: Run, apps: Arc<Apps>, addresses: Vec<SocketAddr>) -> Self {
+        let (left, freezes) = (AtomicI64::new(run.kills.into()), AtomicI64::new(run.freezes.into()));
+        Self { site, run, apps, addresses, left, freezes, tally: Mutex::default() }
     }
 
     pub fn tally(&self) -> Tally {
@@ -94,7 +89,7 @@ impl Lives {
         while self.left.fetch_sub(1, Ordering::Relaxed) > 0 {
             let fate = self.fate(&mut chance, &mut steps, process);
             let plan = plan(fate, chance.random_bool(0.3));
-            let mut started = self.site.launch(self.addresses[process], &[(VARIABLE, &plan)]);
+            let mut started = self.launch(process, &plan);
             match started.become_ready().await {
                 Ok(took) => {
                     self.note(|tally| tally.slowest_start = tally.slowest_start.max(took));
@@ -107,7 +102,7 @@ impl Lives {
             }
             self.look_for_panics(&started);
         }
-        let mut last = self.site.launch(self.addresses[process], &[]);
+        let mut last = self.launch(process, "");
         match last.become_ready().await {
             Ok(took) => self.note(|tally| tally.slowest_start = tally.slowest_start.max(took)),
             Err(status) => self.problem(format!("the last process ended with {status}")),
@@ -115,12 +110,19 @@ impl Lives {
         last
     }
 
+    fn launch(&self, process: usize, plan: &str) -> Process {
+        // The long form refuses a server that would lose what it confirms.
+        let unsafe_is_fine = if self.run.long { "false" } else { "true" };
+        let environment = [(VARIABLE, plan), ("SMS_GATEWAY__DATABASE__ALLOW_UNSAFE_DURABILITY", unsafe_is_fine)];
+        self.site.launch(self.addresses[process], &environment)
+    }
+
     /// The steps to die at, in an order of the seed. Those that never come with this carrier are left out.
     fn steps(&self, chance: &mut StdRng) -> Vec<Step> {
         let comes = |step: &Step| match step {
-            Step::PollBegins | Step::PollAnswered => self.carrier == Carrier::Voice,
+            Step::PollBegins | Step::PollAnswered => self.run.carrier == Carrier::Voice,
             Step::PushRead | Step::PushWritten | Step::PushCommitted | Step::KeptPushApplied => {
-                self.carrier != Carrier::Voice
+                self.run.carrier != Carrier::Voice
             }
             Step::AcceptRead
             | Step::AcceptWritten
@@ -130,9 +132,8 @@ impl Lives {
             | Step::CallBegins
             | Step::CallAnswered
             | Step::RecordWritten
-            | Step::RecordCommitted
-            | Step::SweepWritten
-            | Step::SweepCommitted => true,
+            | Step::RecordCommitted => true,
+            Step::SweepWritten | Step::SweepCommitted => self.run.long,
         };
         let mut steps: Vec<Step> = Step::ALL.into_iter().filter(comes).collect();
         for last in (1..steps.len()).rev() {
@@ -164,7 +165,8 @@ impl Lives {
                 self.kill(process, index, fate);
             }
             Fate::DiesAt(..) => {
-                self.stays_alive(process, STEP_COMES_WITHIN).await;
+                let length = if self.run.long { STEP_COMES_WITHIN } else { STEP_COMES_SOON };
+                self.stays_alive(process, length).await;
                 self.kill(process, index, fate);
             }
             Fate::Frozen => {
@@ -198,7 +200,7 @@ impl Lives {
             return self.died(process, fate);
         }
         let counts = self.site.simulator.counts();
-        let calls = counts.providers[&self.carrier.protocol()].in_flight;
+        let calls = counts.providers[&self.run.carrier.protocol()].in_flight;
         let requests = self.apps.unanswered[index].load(Ordering::Relaxed);
         process.kill();
         self.note(|tally| {

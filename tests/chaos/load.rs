@@ -23,11 +23,12 @@ use crate::support::{
     gateway::{SHOP, string},
 };
 
-/// Requests that are repeated at once; while nobody takes any, no more are begun.
-const MOST_AT_ONCE: usize = 200;
-/// A process that was frozen answers nothing.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_millis(25);
+/// A process that was frozen answers nothing. Where the machine is slow an answer takes its time, and whoever gives up too soon
+/// makes it slower.
+const ANSWER_WITHIN: Duration = Duration::from_secs(6);
+/// Before a request is repeated; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 /// A message that nobody has taken by then is a fault of its own.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -60,8 +61,11 @@ pub struct Posted {
 
 /// What came of one request.
 enum Outcome {
-    Taken { id: String },
-    NotNow,
+    Taken {
+        id: String,
+    },
+    /// With what was said, if anything was.
+    NotNow(String),
     Wrong(String),
 }
 
@@ -81,10 +85,12 @@ impl Apps {
     }
 
     /// Begins so many requests a second until [`Apps::end`].
+    ///
+    /// While nobody takes any, no more are begun than are repeated at once in two thirds of a second.
     pub fn start(self: &Arc<Self>, per_second: u32) -> JoinHandle<()> {
         let apps = Arc::clone(self);
         tokio::spawn(async move {
-            let room = Arc::new(Semaphore::new(MOST_AT_ONCE));
+            let room = Arc::new(Semaphore::new(per_second as usize * 2 / 3));
             let mut requests = JoinSet::new();
             let mut clock = tokio::time::interval(Duration::from_secs(1) / per_second);
             clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -133,8 +139,8 @@ impl Apps {
 
     async fn until_taken(&self, number: u32) {
         let until = Instant::now() + PATIENCE;
-        for turn in 0.. {
-            match self.post(number, number as usize + turn).await {
+        for turn in 0_u32.. {
+            let said = match self.post(number, number + turn).await {
                 Outcome::Taken { id } => {
                     self.acknowledged.lock().unwrap().insert(number, id.clone());
                     // One in eight apps did not see the answer.
@@ -143,18 +149,18 @@ impl Apps {
                     }
                     return;
                 }
-                Outcome::NotNow => {}
-                Outcome::Wrong(what) => self.problem(what),
-            }
+                Outcome::NotNow(what) => what,
+                Outcome::Wrong(what) => return self.problem(what),
+            };
             if Instant::now() > until {
-                return self.problem(format!("nobody takes message {number}"));
+                return self.problem(format!("nobody takes message {number}: {said}"));
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep((FIRST_PAUSE * 2_u32.pow(turn.min(8))).min(LONGEST_PAUSE)).await;
         }
     }
 
     async fn again(&self, number: u32, id: &str) {
-        if let Outcome::Taken { id: other } = self.post(number, number as usize + 1).await {
+        if let Outcome::Taken { id: other } = self.post(number, number + 1).await {
             self.repeats.fetch_add(1, Ordering::Relaxed);
             if other != id {
                 self.problem(format!("one key made two messages: {id} and {other}"));
@@ -162,25 +168,28 @@ impl Apps {
         }
     }
 
-    async fn post(&self, number: u32, turn: usize) -> Outcome {
-        let process = turn % self.gateways.len();
+    async fn post(&self, number: u32, turn: u32) -> Outcome {
+        let process = turn as usize % self.gateways.len();
         let request = self.gateways[process].request(Method::POST, "/v1/messages").bearer_auth(SHOP);
         let request = request.header("idempotency-key", format!("{}-{number}", self.name)).timeout(ANSWER_WITHIN);
         self.unanswered[process].fetch_add(1, Ordering::Relaxed);
         let answered = match request.json(&self.carrier.request(number)).send().await {
             Ok(answer) => {
                 let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-                answer.text().await.ok().map(|text| (status, headers, text))
+                answer.text().await.map(|text| (status, headers, text))
             }
-            Err(_) => None,
+            Err(error) => Err(error),
         };
         self.unanswered[process].fetch_sub(1, Ordering::Relaxed);
-        let Some((status, headers, text)) = answered else { return Outcome::NotNow };
+        let (status, headers, text) = match answered {
+            Ok(answer) => answer,
+            Err(error) => return Outcome::NotNow(format!("{error:?}")),
+        };
         let json: Value = serde_json::from_str(&text).unwrap_or_default();
         match status {
             202 => Outcome::Taken { id: string(&json["id"]).to_owned() },
-            409 => Outcome::NotNow,
-            429 | 503 if headers.contains_key("retry-after") => Outcome::NotNow,
+            409 => Outcome::NotNow(text),
+            429 | 503 if headers.contains_key("retry-after") => Outcome::NotNow(text),
             _ => Outcome::Wrong(format!("a request was answered {status} {text}")),
         }
     }

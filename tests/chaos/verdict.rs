@@ -23,7 +23,7 @@ use crate::support::{
 };
 
 /// Leases are 7 s, and a report that waits is looked at ever more rarely.
-const ENDS_WITHIN: Duration = Duration::from_secs(60);
+const ENDS_WITHIN: Duration = Duration::from_mins(1);
 /// Messages that are asked about at once.
 const AT_ONCE: usize = 8;
 /// Stories that a failure tells in full.
@@ -162,8 +162,8 @@ fn known(site: &Site, carrier: Carrier) -> HashMap<u32, Known> {
     known
 }
 
-/// Asks about all messages until each is as it shall be, or it takes too long. Leases run out by themselves, unless the time of
-/// a `site` shall be put forward for them.
+/// Asks about all messages until each is as it shall be, or it takes too long. Leases run out and waiting reports are looked at
+/// by themselves, unless the time of a `site` shall be put forward for them.
 async fn until(
     gateway: &Client,
     posted: &Posted,
@@ -182,6 +182,7 @@ async fn until(
         }
         if let Some(site) = put_forward {
             site.let_leases_run_out().await;
+            site.run("update reports set rematch_at = now() where rematch_at > now()").await;
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }

@@ -71,9 +71,9 @@ impl Ran {
 impl Run {
     async fn run(self) -> Ran {
         let site = Site::with_simulator(&self.carrier.config(), simulator(self.seed)).await;
-        let mut addresses = vec![site.address()];
+        let mut addresses = vec![site.address];
         addresses.resize_with(self.processes, free_address);
-        let pushes = format!("http://{}/callbacks/nx/nx-token", site.address());
+        let pushes = format!("http://{}/callbacks/nx/nx-token", site.address);
         site.simulator.change(|settings| settings.nxcloud_callback_url = pushes.parse().ok());
         let gateways: Vec<Client> = addresses.iter().map(|address| Client::new(format!("http://{address}"))).collect();
         let apps = Apps::new(self.carrier, format!("{}-{}", self.carrier.name(), self.seed), gateways.clone());

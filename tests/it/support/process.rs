@@ -44,7 +44,8 @@ pub struct Site {
     pub database: TestDatabase,
     pub simulator: Simulator,
     config: PathBuf,
-    address: SocketAddr,
+    /// Where the site's own process listens.
+    pub address: SocketAddr,
     folder: Folder,
 }
 
@@ -85,11 +86,6 @@ impl Site {
     /// Starts a process where another one was.
     pub async fn start_again(&self, killed: &Process) -> Process {
         self.start_at(killed.address).await
-    }
-
-    /// Where the site's own process listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 
     async fn start_at(&self, address: SocketAddr) -> Process {

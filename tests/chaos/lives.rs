@@ -22,7 +22,7 @@ const LONGER_THAN_THE_LEASE: Duration = Duration::from_millis(8_500);
 /// A process whose step does not come is killed where it stands. Leases must have time to run out meanwhile.
 const STEP_COMES_WITHIN: Duration = Duration::from_secs(5);
 /// In the short form, which has no time for leases.
-const STEP_COMES_SOON: Duration = Duration::from_millis(1_500);
+const STEP_COMES_SOON: Duration = Duration::from_millis(1_200);
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 const SIGKILL: i32 = 9;
 

@@ -10,7 +10,7 @@
 //! | outside | [`api`] for apps and operators, [`callbacks`] for carriers, on [`server`] |
 //! | engine | [`dispatch`]: accept, claim, call, record, settle, sweep |
 //! | tools of the engine | [`store`] (all SQL), [`providers`] (what is called), [`routing`] (which of them), [`config`] |
-//! | ground | [`domain`] (pure rules), [`clock`], [`settings`], [`secrets`], [`keys`], [`tls`] |
+//! | ground | [`domain`] (pure rules), [`clock`], [`settings`], [`secrets`], [`keys`], [`tls`], [`fail_points`] |
 //! | beside it | [`private_postgres`], [`simulator`] (the carriers' side), [`telemetry`] |
 //!
 //! # The life of a message
@@ -35,6 +35,7 @@ pub mod config;
 pub mod dispatch;
 pub mod domain;
 pub mod error_chain;
+pub mod fail_points;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod keys;

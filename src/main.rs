@@ -87,6 +87,8 @@ fn check(path: Option<&Path>) -> ExitCode {
 async fn serve(path: Option<&Path>, options: &Serve) -> anyhow::Result<()> {
     let mut config = load(path)?;
     telemetry::start_logs(config.telemetry.log_format);
+    #[cfg(feature = "fail-points")]
+    arm_fail_points()?;
     config.warnings().iter().for_each(|warning| tracing::warn!(key = warning.key, "{}", warning.problem));
     config.dispatch.hold_on_start |= options.hold;
     let role = match options.role {
@@ -112,6 +114,13 @@ async fn serve(path: Option<&Path>, options: &Serve) -> anyhow::Result<()> {
     gateway.stop().await;
     tracing::info!("the gateway has stopped");
     died.map_or(Ok(()), |error| Err(error).context("the database is gone"))
+}
+
+/// Prepares the steps at which a test wants this process to die or fail.
+#[cfg(feature = "fail-points")]
+fn arm_fail_points() -> anyhow::Result<()> {
+    use sms_gateway::fail_points::{VARIABLE, arm};
+    arm(&std::env::var(VARIABLE).unwrap_or_default()).context(VARIABLE)
 }
 
 async fn simulate(options: sms_gateway::simulator::SimulatorArgs) -> anyhow::Result<()> {

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     domain::{Timestamp, ids::MessageId},
+    fail_points::{Step, reach},
     store::{
         Db, StoreError,
         idempotency::{self, IdempotencyKey, Used},
@@ -115,6 +116,10 @@ async fn store(engine: &Engine, group: Vec<Request>) {
         Box::pin(async move { commit(connection, &of_unit, at_once, &of_opened, now).await })
     })
     .await;
+    let done = match done {
+        Ok(outcome) => reach(Step::AcceptCommitted).await.map(|()| outcome).map_err(StoreError::from),
+        Err(error) => Err(error),
+    };
     match done {
         Ok(mut outcome) => {
             for (provider, prepared, mut slots) in std::mem::take(&mut outcome.calls) {
@@ -206,6 +211,7 @@ async fn commit(
     opened: &Opened,
     now: Timestamp,
 ) -> Result<Outcome, StoreError> {
+    reach(Step::AcceptRead).await?;
     let keyed: Vec<(&IdempotencyKey, MessageId)> =
         writes.iter().filter_map(|(insert, key)| Some((key.as_ref()?, insert.message.id))).collect();
     let taken: HashSet<MessageId> = idempotency::take(&mut *connection, &keyed, now).await?.into_iter().collect();
@@ -233,6 +239,7 @@ async fn commit(
         opened.note(prepared);
         line::handed_over(prepared).for_each(StoredMessage::is_inserted);
     }
+    reach(Step::AcceptWritten).await?;
     Ok(Outcome {
         stored,
         waiting: life::next_providers(&waiting).into_iter().collect(),

@@ -14,6 +14,7 @@ use crate::{
         ids::{AttemptId, CallId, MessageId},
         life::{Answer, RetryRule},
     },
+    fail_points::{Step, reach},
     store::{
         Db, StoreError,
         life::{self, StoredMessage},
@@ -53,6 +54,10 @@ async fn record(engine: &Engine, group: Arc<Vec<Entry>>) {
             Box::pin(async move { apply(connection, &live, &entries, known, now).await })
         })
         .await;
+        let done = match done {
+            Ok(next) => reach(Step::RecordCommitted).await.map(|()| next).map_err(StoreError::from),
+            Err(error) => Err(error),
+        };
         let error = match done {
             Ok(next) => {
                 engine.live().wake_all(&next);
@@ -112,6 +117,7 @@ async fn apply(
     settle::absorb(&mut waiting, &mut messages, now);
     life::save(&mut *connection, &messages.iter().collect::<Vec<_>>(), None, now).await?;
     reports::update(connection, &waiting).await?;
+    reach(Step::RecordWritten).await?;
     Ok(life::next_providers(&messages))
 }
 

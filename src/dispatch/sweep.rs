@@ -15,6 +15,7 @@ use crate::{
         verdict::NeutralStatus,
     },
     error_chain::chain,
+    fail_points::{Step, reach},
     store::{
         Db, StoreError, idempotency,
         life::{self, StoredMessage},
@@ -146,10 +147,16 @@ where
             let mut locked = life::lock(&mut *connection, &ids).await?;
             act_on_each(&mut *connection, &mut locked, now, |locked| act(&mut locked.life, now)).await?;
             life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
+            if !locked.is_empty() {
+                reach(Step::SweepWritten).await?;
+            }
             Ok((locked.len(), life::next_providers(&locked)))
         })
     })
     .await?;
+    if count > 0 {
+        reach(Step::SweepCommitted).await?;
+    }
     engine.live().wake_all(&next);
     Ok(count)
 }
@@ -229,7 +236,14 @@ fn ask(engine: &Engine, question: Question) {
     let of_task = engine.clone();
     engine.spawn(async move {
         let Ok(_slot) = provider.in_flight.clone().acquire_owned().await else { return };
-        match provider.driver.fetch_status(&question.native).await {
+        if reach(Step::PollBegins).await.is_err() {
+            return;
+        }
+        let answered = provider.driver.fetch_status(&question.native).await;
+        if reach(Step::PollAnswered).await.is_err() {
+            return;
+        }
+        match answered {
             // Still pending: nothing to write down.
             Ok(report) if report.verdict.status == NeutralStatus::Sent => {}
             Ok(report) => of_task.polled(&question.provider, question.asked, report).await,

@@ -39,6 +39,15 @@ impl Protocol {
         }
     }
 
+    /// Refuses a call because of its recipient.
+    pub(super) fn refusing_code(self) -> &'static str {
+        match self {
+            Self::Huawei => "E000503",
+            Self::Nxcloud => "9006",
+            Self::Voice => "10",
+        }
+    }
+
     fn documented_codes(self) -> Vec<&'static str> {
         match self {
             Self::Huawei => huawei::codes::all().collect(),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::behaviour::{Behaviour, Ending, ScriptedReport};
+use super::behaviour::{Behaviour, Ending, Protocol, ScriptedReport};
 
 /// Shares of calls or messages, each from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -22,6 +22,10 @@ pub struct FaultRates {
     pub answer_garbled: f64,
     /// Calls: answered 400 ms late.
     pub answer_slow: f64,
+    /// Calls: taken, and not answered for half a minute.
+    pub answer_never: f64,
+    /// Calls: refused with the protocol's code for a recipient that cannot be.
+    pub refused: f64,
     /// Calls: 429 with `Retry-After`, not taken.
     pub throttled: f64,
     /// Calls: 503 with `Retry-After`, not taken.
@@ -44,7 +48,7 @@ pub struct FaultRates {
 
 impl FaultRates {
     /// The call's fault for a chance between 0 and 1, if any.
-    fn call(&self, chance: f64) -> Option<Behaviour> {
+    fn call(&self, protocol: Protocol, chance: f64) -> Option<Behaviour> {
         let http = |status, retry_after| Behaviour { retry_after, ..Behaviour::http(status) };
         let closed = Behaviour { ending: Ending::Close, ..Behaviour::default() };
         pick(
@@ -55,6 +59,8 @@ impl FaultRates {
                 (self.answer_truncated, Behaviour { ending: Ending::Truncate, ..Behaviour::default() }),
                 (self.answer_garbled, Behaviour { body: Some("upstream said: {".to_owned()), ..Behaviour::default() }),
                 (self.answer_slow, Behaviour { answer_delay_ms: 400, ..Behaviour::default() }),
+                (self.answer_never, Behaviour { answer_delay_ms: 30_000, ..Behaviour::default() }),
+                (self.refused, Behaviour::code(protocol.refusing_code())),
                 (self.throttled, http(429, Some(1))),
                 (self.busy, http(503, Some(1))),
                 (self.error_not_taken, http(500, None)),
@@ -104,8 +110,8 @@ impl Dice {
         Self { seed, thrown: AtomicU64::new(0) }
     }
 
-    pub fn call_fault(&self, rates: &FaultRates) -> Option<Behaviour> {
-        if rates.is_quiet() { None } else { rates.call(self.throw()) }
+    pub fn call_fault(&self, protocol: Protocol, rates: &FaultRates) -> Option<Behaviour> {
+        if rates.is_quiet() { None } else { rates.call(protocol, self.throw()) }
     }
 
     pub fn report_fault(&self, rates: &FaultRates) -> Option<Vec<ScriptedReport>> {
@@ -142,7 +148,7 @@ mod tests {
     fn faults_come_about_as_often_as_asked() {
         let dice = Dice::new(1);
         let rates = FaultRates { answer_lost: 0.1, busy: 0.2, ..FaultRates::default() };
-        let faults: Vec<_> = (0..10_000).filter_map(|_| dice.call_fault(&rates)).collect();
+        let faults: Vec<_> = (0..10_000).filter_map(|_| dice.call_fault(Protocol::Nxcloud, &rates)).collect();
         let lost = faults.iter().filter(|fault| fault.ending == Ending::Close).count();
         assert!((850..1_150).contains(&lost), "{lost}");
         assert!((2_750..3_250).contains(&faults.len()), "{}", faults.len());
@@ -151,7 +157,7 @@ mod tests {
     #[test]
     fn without_rates_there_are_no_faults() {
         let dice = Dice::new(1);
-        assert!((0..1_000).all(|_| dice.call_fault(&FaultRates::default()).is_none()));
+        assert!((0..1_000).all(|_| dice.call_fault(Protocol::Nxcloud, &FaultRates::default()).is_none()));
         assert!((0..1_000).all(|_| dice.report_fault(&FaultRates::default()).is_none()));
     }
 }

@@ -85,6 +85,8 @@ pub struct ProtocolCounts {
     pub questions: u64,
     /// Calls that were spoiled on purpose, by script, number or chance.
     pub spoiled: u64,
+    /// Calls that are not answered yet.
+    pub in_flight: u64,
     /// The most calls at once.
     pub peak_in_flight: u64,
     /// Refusals by code: of whole calls, and of single numbers in them.
@@ -118,6 +120,13 @@ pub(super) struct Ledger {
 /// Counts a call as in flight until it is dropped.
 #[derive(Debug)]
 pub(super) struct InFlight<'a>(&'a AtomicU64);
+
+impl<'a> InFlight<'a> {
+    pub fn begin(counter: &'a AtomicU64) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(counter)
+    }
+}
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
@@ -231,6 +240,7 @@ impl Ledger {
             accepted: read(&counters.accepted),
             questions: read(&counters.questions),
             spoiled: read(&counters.spoiled),
+            in_flight: read(&counters.in_flight),
             peak_in_flight: read(&counters.peak_in_flight),
             refused: lock(&counters.refused).clone(),
         }

@@ -176,6 +176,10 @@ pub struct Settings {
     pub report_delay_ms: u64,
     /// How long pushes are gathered at least; longer ticks make fuller batches.
     pub push_tick_ms: u64,
+    /// So often a push is made that is not answered with success; once is what the carriers promise.
+    pub push_tries: u32,
+    /// How long after a push that failed the next try is made.
+    pub push_retry_ms: u64,
     /// How long every answer takes.
     pub answer_delay_ms: u64,
     /// Faults by chance.
@@ -214,6 +218,8 @@ impl Default for Settings {
             parts: 1,
             report_delay_ms: 5,
             push_tick_ms: 1,
+            push_tries: 1,
+            push_retry_ms: 200,
             answer_delay_ms: 0,
             faults: FaultRates::default(),
             clock_offset_ms: 0,

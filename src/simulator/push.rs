@@ -1,8 +1,7 @@
-//! Pushes to the gateway: reports and inbound messages, when they are due, each of them once.
+//! Pushes to the gateway: reports and inbound messages, when they are due, each of them once unless the settings say more.
 //!
 //! One task wakes for all that is due, makes batches where the protocol has them, and hands the calls to a pooled client
-//! with a bound on how many run at once. A push that fails is not repeated, as the carriers do not repeat theirs; how it was
-//! answered is kept for inspection.
+//! with a bound on how many run at once. How each try was answered is kept for inspection.
 
 use std::{
     cmp::Reverse,
@@ -17,7 +16,7 @@ use std::{
 use axum::http::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
 };
 use url::Url;
@@ -25,7 +24,7 @@ use url::Url;
 use super::{
     behaviour::{Protocol, ScriptedReport},
     huawei,
-    ledger::{Accepted, lock, push_bounded},
+    ledger::{Accepted, InFlight, lock, push_bounded},
     nxcloud,
     options::Keep,
     world::World,
@@ -100,10 +99,12 @@ pub struct PushCounts {
     pub dropped: u64,
     /// Reports and inbound messages that still wait or are under way.
     pub waiting: u64,
+    /// HTTP calls that are not answered yet.
+    pub in_flight: u64,
 }
 
 /// One HTTP call to make.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Outgoing {
     pub provider: Protocol,
     pub kind: &'static str,
@@ -128,6 +129,7 @@ pub(super) struct Pusher {
     taken: AtomicU64,
     failed: AtomicU64,
     dropped: AtomicU64,
+    in_flight: AtomicU64,
     records: Mutex<VecDeque<PushRecord>>,
 }
 
@@ -184,6 +186,7 @@ impl Pusher {
             taken: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
             records: Mutex::default(),
         })
     }
@@ -225,6 +228,7 @@ impl Pusher {
             failed: read(&self.failed),
             dropped: read(&self.dropped),
             waiting: *self.waiting.borrow(),
+            in_flight: read(&self.in_flight),
         }
     }
 
@@ -251,7 +255,8 @@ impl Pusher {
         self.waiting.send_modify(|waiting| *waiting = waiting.saturating_sub(pushes));
     }
 
-    async fn deliver(&self, outgoing: Outgoing, pushed_at: Timestamp) {
+    /// Makes one try. True when it was answered with success.
+    async fn deliver(&self, outgoing: Outgoing, pushed_at: Timestamp) -> bool {
         let Outgoing { provider, kind, url, content_type, headers, body, message_ids } = outgoing;
         let keep_body = if self.keep == Keep::CountsOnly { String::new() } else { body.clone() };
         let mut request = self.client.post(url.clone()).header(CONTENT_TYPE, content_type).body(body);
@@ -259,6 +264,7 @@ impl Pusher {
             request = request.header(name, value);
         }
         self.made.fetch_add(1, Ordering::Relaxed);
+        let in_flight = InFlight::begin(&self.in_flight);
         let answered = match request.send().await {
             Ok(response) => {
                 let status = response.status();
@@ -266,9 +272,10 @@ impl Pusher {
             }
             Err(error) => Err(error),
         };
+        drop(in_flight);
         let taken = answered.as_ref().is_ok_and(|(status, _)| status.is_success());
         if taken { &self.taken } else { &self.failed }.fetch_add(1, Ordering::Relaxed);
-        let Keep::Last(limit) = self.keep else { return };
+        let Keep::Last(limit) = self.keep else { return taken };
         let (status, answer, error) = match answered {
             Ok((status, text)) => (Some(status.as_u16()), Some(text.chars().take(MAX_ANSWER_KEPT).collect()), None),
             Err(error) => (None, None, Some(error.without_url().to_string())),
@@ -276,14 +283,36 @@ impl Pusher {
         let url = url.to_string();
         let record = PushRecord { provider, kind, url, message_ids, body: keep_body, pushed_at, status, answer, error };
         push_bounded(&mut lock(&self.records), record, limit);
+        taken
     }
 }
 
 impl World {
-    /// Pushes at once and waits for the answer.
+    /// Pushes at once and waits for the answer. Further tries come later.
     pub async fn push_now(&self, push: Push) {
-        for outgoing in self.render(vec![push]) {
-            self.pusher.deliver(outgoing, self.now()).await;
+        for outgoing in self.render(vec![push.clone()]) {
+            let taken = self.pusher.deliver(outgoing, self.now()).await;
+            let settings = self.settings.load();
+            if !taken && settings.push_tries > 1 {
+                self.pusher.schedule(push.clone(), settings.push_retry_ms);
+            }
+        }
+    }
+
+    /// Pushes as often as the settings say until it is taken. While it waits for the next try, others have its room.
+    async fn push_until_taken(&self, outgoing: Outgoing, permit: OwnedSemaphorePermit) {
+        let mut permit = Some(permit);
+        for tried in 1.. {
+            if self.pusher.deliver(outgoing.clone(), self.now()).await {
+                return;
+            }
+            let (tries, pause) = (self.settings.load().push_tries, self.settings.load().push_retry_ms);
+            if tried >= tries {
+                return;
+            }
+            drop(permit.take());
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            permit = Arc::clone(&self.pusher.room).acquire_owned().await.ok();
         }
     }
 
@@ -330,11 +359,10 @@ impl World {
             tokio::spawn(async move {
                 let pushes = outgoing.message_ids.len() as u64;
                 tokio::select! {
-                    () = world.pusher.deliver(outgoing, world.now()) => {}
+                    () = world.push_until_taken(outgoing, permit) => {}
                     () = world.stopping.cancelled() => {}
                 }
                 world.pusher.finished(pushes);
-                drop(permit);
             });
         }
         true

@@ -166,6 +166,36 @@ async fn pushes_keep_how_they_were_answered() {
 }
 
 #[tokio::test]
+async fn a_push_that_is_not_taken_is_made_again_where_the_settings_say_so() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url: url::Url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let bench = bench(|options| {
+        options.settings = Settings {
+            nxcloud_callback_url: Some(url),
+            push_tries: 100,
+            push_retry_ms: 10,
+            faults: FaultRates { report_early: 0.5, ..FaultRates::default() },
+            ..Settings::default()
+        };
+    })
+    .await;
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    for tail in ["123456", "123457", "123458", "123459"] {
+        send(&bench, Protocol::Nxcloud, tail).await.unwrap();
+    }
+    while bench.simulator.counts().pushes.failed < 4 {
+        tokio::task::yield_now().await;
+    }
+    let router = axum::Router::new().fallback(axum::routing::any(async || "success"));
+    let listener = TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    bench.simulator.idle().await;
+    let counts = bench.simulator.counts().pushes;
+    assert_eq!((counts.taken, counts.waiting, counts.in_flight), (4, 0, 0));
+}
+
+#[tokio::test]
 async fn counting_only_keeps_no_lists_but_still_pushes() {
     let mut gateway = Receiver::start().await;
     let bench = bench(|options| {

@@ -92,13 +92,13 @@ impl World {
 
     /// What happens to a call for one recipient: a rule, or else chance.
     pub fn decide(&self, protocol: Protocol, to: &str) -> Behaviour {
-        let rule = self.rule(protocol, to).or_else(|| self.call_fault());
+        let rule = self.rule(protocol, to).or_else(|| self.call_fault(protocol));
         rule.unwrap_or_default()
     }
 
     /// A fault of a whole call by chance.
-    pub fn call_fault(&self) -> Option<Behaviour> {
-        self.dice.call_fault(&self.settings.load().faults)
+    pub fn call_fault(&self, protocol: Protocol) -> Option<Behaviour> {
+        self.dice.call_fault(protocol, &self.settings.load().faults)
     }
 
     /// The reports of a message that is taken.

@@ -8,6 +8,8 @@
 use futures_util::future::BoxFuture;
 use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 
+use crate::fail_points::MadeToFail;
+
 pub mod attempts;
 pub mod backlog;
 pub mod budgets;
@@ -59,6 +61,13 @@ pub enum StoreError {
     /// The server would lose what it confirmed.
     #[error("the database server has {0} off: what it confirms would not survive a crash")]
     UnsafeDurability(&'static str),
+}
+
+/// As if the connection had been lost.
+impl From<MadeToFail> for StoreError {
+    fn from(failed: MadeToFail) -> Self {
+        Self::Database(sqlx::Error::Io(std::io::Error::other(failed)))
+    }
 }
 
 impl StoreError {

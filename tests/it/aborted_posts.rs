@@ -25,7 +25,7 @@ async fn posts_that_are_aborted_leave_no_open_transaction_and_lose_no_write() {
 }
 
 #[tokio::test]
-#[ignore = "takes half a minute; ./dev chaos runs it"]
+#[ignore = "takes half a minute: ./dev faults"]
 async fn five_thousand_aborted_posts_leave_no_open_transaction_and_lose_no_write() {
     abort(5000).await;
 }

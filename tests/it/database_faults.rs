@@ -100,7 +100,7 @@ async fn a_restart_of_the_database_under_load_loses_nothing_and_is_over_when_it_
 }
 
 #[tokio::test]
-#[ignore = "takes minutes; ./dev chaos runs it"]
+#[ignore = "takes minutes: ./dev faults"]
 async fn thirty_restarts_of_the_database_under_load_lose_nothing() {
     restarts(30).await;
 }

@@ -12,6 +12,7 @@ use std::{
 const FLOORS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("error_chain", &[]),
+    ("fail_points", &[]),
     ("clock", &["domain"]),
     ("settings", &[]),
     ("tls", &[]),
@@ -19,10 +20,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("secrets", &["private_file"]),
     ("config", &["domain", "secrets", "settings"]),
     ("keys", &["config", "private_file"]),
-    ("store", &["domain"]),
+    ("store", &["domain", "fail_points"]),
     ("providers", &["clock", "domain", "settings", "tls"]),
     ("routing", &["config", "domain"]),
-    ("dispatch", &["clock", "config", "domain", "error_chain", "providers", "routing", "secrets", "store"]),
+    (
+        "dispatch",
+        &["clock", "config", "domain", "error_chain", "fail_points", "providers", "routing", "secrets", "store"],
+    ),
     ("server", &[]),
     (
         "api",

@@ -8,6 +8,9 @@
 mod aborted_posts;
 mod api;
 mod callbacks;
+#[cfg(feature = "fail-points")]
+#[path = "../chaos/mod.rs"]
+mod chaos;
 mod crash;
 mod crash_under_load;
 mod database_faults;

@@ -27,7 +27,8 @@ use crate::{
         report::{is_code, storable, storable_id},
     },
     error_chain::chain,
-    providers::{Call, ProviderError, codes, http},
+    fail_points::{Step, reach},
+    providers::{Call, Outcome, ProviderError, codes, http},
     store::{
         Db, StoreError,
         budgets::{self, Budget},
@@ -248,10 +249,15 @@ async fn claim(
             life::save(connection, &started, Some(lease), planner.now).await?;
             of_unit.note(&prepared);
             handed_over(&mut prepared).for_each(StoredMessage::is_claimed);
+            reach(Step::ClaimWritten).await?;
             Ok(Claimed::Calls { prepared, due })
         })
     })
     .await;
+    let claimed = match claimed {
+        Ok(claimed) => reach(Step::ClaimCommitted).await.map(|()| claimed).map_err(StoreError::from),
+        Err(error) => Err(error),
+    };
     claimed.inspect_err(|_| opened.take_back(engine))
 }
 
@@ -348,7 +354,7 @@ fn make_call(engine: &Engine, provider: &Arc<LiveProvider>, prepared: Prepared, 
 
 async fn call(provider: &LiveProvider, prepared: &Prepared) -> Vec<Answer> {
     let count = prepared.sent_for.len();
-    let submitted = AssertUnwindSafe(provider.driver.submit(&prepared.call)).catch_unwind();
+    let submitted = AssertUnwindSafe(submit(provider, &prepared.call)).catch_unwind();
     let submitted = match http::watched(submitted).await {
         (Ok(submitted), _) => submitted,
         // The panic itself was logged where it happened.
@@ -366,6 +372,13 @@ async fn call(provider: &LiveProvider, prepared: &Prepared) -> Vec<Answer> {
             vec![answer_of_error(&error, count); count]
         }
     }
+}
+
+async fn submit(provider: &LiveProvider, call: &Call) -> Result<Vec<Outcome>, ProviderError> {
+    reach(Step::CallBegins).await.map_err(ProviderError::not_connected)?;
+    let answered = provider.driver.submit(call).await;
+    reach(Step::CallAnswered).await.map_err(ProviderError::outcome_unknown)?;
+    answered
 }
 
 /// A call went badly when each of its answers is a fault of the provider or of our account.
@@ -396,7 +409,7 @@ fn answer_of_verdict(verdict: crate::domain::verdict::Verdict) -> Answer {
     }
 }
 
-fn answer_of_outcome(outcome: crate::providers::Outcome) -> Answer {
+fn answer_of_outcome(outcome: Outcome) -> Answer {
     Answer {
         provider_code: outcome.provider_code.map(|code| storable(&code, LONGEST_CODE)),
         provider_message_id: storable_id(outcome.provider_message_id),

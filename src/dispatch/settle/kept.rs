@@ -9,6 +9,7 @@ use super::{Arrival, Reading, apply};
 use crate::{
     dispatch::{Engine, Live, log_failure},
     domain::{Timestamp, ids::time_of},
+    fail_points::{Step, reach},
     providers::{Callback, CallbackEvent},
     store::{
         Db, StoreError,
@@ -69,6 +70,7 @@ async fn apply_kept(
     let error = match applied.unwrap_or(Err(StoreError::Panicked)) {
         Ok(next) => {
             callbacks::mark_done(&mut savepoint, &ids).await?;
+            reach(Step::KeptPushApplied).await?;
             savepoint.commit().await?;
             return Ok(next);
         }

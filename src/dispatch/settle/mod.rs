@@ -25,6 +25,7 @@ use crate::{
         life::{Absorbed, Changed},
         report::{Inbound, Report},
     },
+    fail_points::{Step, reach},
     providers::{Callback, CallbackEvent},
     store::{
         Db, StoreError,
@@ -152,13 +153,22 @@ async fn settle(engine: &Engine, group: Vec<Arrival>) {
     let unit = |reading| {
         let (live, arrivals) = (live.clone(), group.clone());
         Db::unit(&engine.db().intake, move |connection| {
-            Box::pin(async move { apply(connection, &live, &arrivals, reading, now).await })
+            Box::pin(async move {
+                reach(Step::PushRead).await?;
+                let next = apply(connection, &live, &arrivals, reading, now).await?;
+                reach(Step::PushWritten).await?;
+                Ok(next)
+            })
         })
     };
     let done = match unit(Reading::Free).await {
         // Somebody else had to do with one of the messages at the same time.
         Err(StoreError::Overtaken) => unit(Reading::Locked).await,
         done => done,
+    };
+    let done = match done {
+        Ok(next) => reach(Step::PushCommitted).await.map(|()| next).map_err(StoreError::from),
+        Err(error) => Err(error),
     };
     let Ok(mut group) = Arc::try_unwrap(group) else { return };
     match done {

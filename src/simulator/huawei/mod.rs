@@ -66,7 +66,7 @@ async fn send(world: &World, api: Api, uri: &Uri, headers: &HeaderMap, body: &[u
     };
     let rules: Vec<Option<Behaviour>> = call.numbers().map(|(_, to)| world.rule(Protocol::Huawei, to)).collect();
     let spoiled = rules.iter().flatten().find(|rule| rule.touches_call()).cloned().or_else(|| {
-        let by_chance = rules.iter().all(Option::is_none).then(|| world.call_fault());
+        let by_chance = rules.iter().all(Option::is_none).then(|| world.call_fault(Protocol::Huawei));
         by_chance.flatten()
     });
     let whole = spoiled.inspect(|_| world.ledger.spoiled(Protocol::Huawei)).unwrap_or_default();

@@ -34,6 +34,8 @@ use super::{
 /// How long a test waits for what must come; only a test that fails waits so long.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PACE: Duration = Duration::from_millis(20);
+/// Names another binary to test than the one that was built with the tests.
+const BINARY: &str = "SMS_GATEWAY_BINARY";
 /// The advisory lock that a brake at the commit waits for.
 const BRAKE: i64 = 7_305_815;
 
@@ -42,7 +44,8 @@ pub struct Site {
     pub database: TestDatabase,
     pub simulator: Simulator,
     config: PathBuf,
-    address: SocketAddr,
+    /// Where the site's own process listens.
+    pub address: SocketAddr,
     folder: Folder,
 }
 
@@ -56,8 +59,19 @@ impl Site {
 
     /// The same, with the gateway's own way to a database.
     pub async fn reaching(database: TestDatabase, url: &str, config: &str) -> Self {
+        Self::with(database, url, config, SimulatorOptions::default()).await
+    }
+
+    /// With carriers that are not the ordinary ones.
+    pub async fn with_simulator(config: &str, options: SimulatorOptions) -> Self {
+        let database = TestDatabase::create().await;
+        let url = database.url().to_owned();
+        Self::with(database, &url, config, options).await
+    }
+
+    async fn with(database: TestDatabase, url: &str, config: &str, options: SimulatorOptions) -> Self {
         let (folder, address) = (Folder::new(), free_address());
-        let simulator = Simulator::start((Ipv4Addr::LOCALHOST, 0).into(), SimulatorOptions::default()).await.unwrap();
+        let simulator = Simulator::start((Ipv4Addr::LOCALHOST, 0).into(), options).await.unwrap();
         let config = format!("{}{config}", basis(url, address, &folder))
             .replace("SIMULATOR", &simulator.base_url())
             .replace("GATEWAY", &format!("http://{address}"));
@@ -119,11 +133,17 @@ impl Site {
     }
 
     async fn start_at(&self, address: SocketAddr, environment: &[(&str, &str)]) -> Process {
+        let mut process = self.launch(address, environment);
+        process.become_ready().await.unwrap_or_else(|status| panic!("it ended with {status}"));
+        process
+    }
+
+    /// Starts a process and waits for nothing.
+    pub fn launch(&self, address: SocketAddr, environment: &[(&str, &str)]) -> Process {
         let log = self.folder.0.join(format!("{address}.log"));
         let written = || std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         // A release build, say, for what measures.
-        let binary =
-            std::env::var("SMS_GATEWAY_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sms-gateway").to_owned());
+        let binary = std::env::var(BINARY).unwrap_or_else(|_| env!("CARGO_BIN_EXE_sms-gateway").to_owned());
         let child = Command::new(binary)
             .args(["serve", "--config"])
             .arg(&self.config)
@@ -135,9 +155,7 @@ impl Site {
             .stderr(written())
             .spawn()
             .unwrap();
-        let mut process = Process { child, address, client: Client::new(format!("http://{address}")), log };
-        process.become_ready().await;
-        process
+        Process { child, address, client: Client::new(format!("http://{address}")), log, launched: Instant::now() }
     }
 
     /// A connection to the database.
@@ -260,6 +278,7 @@ pub struct Process {
     address: SocketAddr,
     pub client: Client,
     log: PathBuf,
+    launched: Instant,
 }
 
 impl Process {
@@ -280,19 +299,25 @@ impl Process {
         peak.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
     }
 
-    async fn become_ready(&mut self) {
+    /// Waits until it is ready, and says how long that took since it was launched; or how it ended before.
+    pub async fn become_ready(&mut self) -> Result<Duration, ExitStatus> {
         let until = Instant::now() + PATIENCE;
         loop {
             let asked = self.client.request(Method::GET, "/readyz").send().await;
             if asked.is_ok_and(|answer| answer.status() == 200) {
-                return;
+                return Ok(self.launched.elapsed());
             }
-            if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("it ended with {status}");
+            if let Some(status) = self.has_ended() {
+                return Err(status);
             }
             assert!(Instant::now() < until, "it does not become ready");
             tokio::time::sleep(PACE).await;
         }
+    }
+
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     fn pid(&self) -> Pid {

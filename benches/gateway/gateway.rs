@@ -156,9 +156,11 @@ impl Gateway {
         Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
-    /// Reads with the operator's key.
-    pub async fn get(&self, path: &str) -> Result<String> {
-        http::once(self.address, &http::request("GET", path, &bearer(OPERATOR_KEY), "")).await
+    /// Has an operator pause a provider.
+    pub async fn pause(&self, provider: &str) -> Result<()> {
+        let headers = format!("content-type: application/json\r\n{}", bearer(OPERATOR_KEY));
+        let request = http::request("PATCH", &format!("/v1/providers/{provider}"), &headers, r#"{"enabled":false}"#);
+        http::once(self.address, &request).await.map(drop)
     }
 }
 

@@ -1,6 +1,6 @@
 //! As much of HTTP/1.1 as a load needs, and no more: whole requests out of a buffer, answers with a length.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::{
@@ -84,18 +84,23 @@ pub async fn once(address: SocketAddr, request: &[u8]) -> Result<String> {
     Ok(body)
 }
 
-/// Answers everything with the same, until it is dropped; what a load costs that nobody works on.
-pub async fn null_responder() -> Result<SocketAddr> {
-    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 7\r\n\r\nsuccess";
+/// Writes the answer to a request into the buffer, which is empty.
+pub type Answer = Arc<dyn Fn(&[u8], &mut Vec<u8>) + Send + Sync>;
+
+/// Answers requests until the run ends; tells where.
+pub async fn serve(answer: Answer) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            drop(stream.set_nodelay(true));
+            let answer = Arc::clone(&answer);
             tokio::spawn(async move {
-                let mut buffer = Vec::with_capacity(4096);
-                while let Ok(Some(_)) = read_message(&mut stream, &mut buffer).await {
-                    if stream.write_all(ANSWER).await.is_err() {
+                let _ = stream.set_nodelay(true);
+                let (mut request, mut out) = (Vec::with_capacity(4096), Vec::with_capacity(256));
+                while let Ok(Some(_)) = read_message(&mut stream, &mut request).await {
+                    out.clear();
+                    answer(&request, &mut out);
+                    if stream.write_all(&out).await.is_err() {
                         break;
                     }
                 }
@@ -103,4 +108,16 @@ pub async fn null_responder() -> Result<SocketAddr> {
         }
     });
     Ok(address)
+}
+
+/// An answer of text.
+pub fn text_answer(status: &str, text: &str) -> Vec<u8> {
+    let length = text.len();
+    format!("HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\r\n{text}").into_bytes()
+}
+
+/// Answers everything with the same; what a load costs that nobody works on.
+pub async fn null_responder() -> Result<SocketAddr> {
+    let same = text_answer("200 OK", "success");
+    serve(Arc::new(move |_, out| out.extend_from_slice(&same))).await
 }

@@ -54,6 +54,7 @@ struct Line {
 #[derive(Debug, Default)]
 pub struct Report {
     lines: Vec<Line>,
+    tables: Vec<(&'static str, Vec<Vec<String>>)>,
     notes: Vec<String>,
 }
 
@@ -75,11 +76,21 @@ impl Report {
         }
     }
 
-    /// Adds a sentence that stands below the tables.
+    /// Adds a table that stands as it is below the figures.
+    pub fn table(&mut self, title: &'static str, head: Vec<String>, rows: Vec<Vec<String>>) {
+        let under = head.iter().enumerate().map(|(column, _)| if column == 0 { "---" } else { "---:" }.to_owned());
+        let under = under.collect();
+        let lines = [head, under].into_iter().chain(rows);
+        self.tables.push((title, lines.collect()));
+    }
+
+    /// Adds a sentence that stands below the tables, once.
     pub fn note(&mut self, text: impl Into<String>) {
         let text = text.into();
         eprintln!("  note: {text}");
-        self.notes.push(text);
+        if !self.notes.contains(&text) {
+            self.notes.push(text);
+        }
     }
 
     /// The document.
@@ -109,6 +120,12 @@ impl Report {
                 number(middle),
                 line.target.verdict(middle)
             );
+        }
+        for (title, lines) in &self.tables {
+            let _ = write!(text, "\n## {title}\n\n");
+            for line in lines {
+                let _ = writeln!(text, "| {} |", line.join(" | "));
+            }
         }
         if !self.notes.is_empty() {
             let _ = write!(text, "\n## Notes\n\n");

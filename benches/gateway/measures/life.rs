@@ -18,6 +18,9 @@ pub async fn measure(bench: &mut Bench, driver: Driver) -> Result<()> {
     let round = round(bench, &site, driver).await?;
     let (_, peak) = site.gateway.process.memory()?;
 
+    if driver == Driver::Nxcloud {
+        bench.lives = Some(round.rate);
+    }
     let name = |what: &str| format!("{}: {what}", driver.provider());
     let add = &mut bench.report;
     add.add(SECTION, name("lives"), "messages/s", Target::None, round.rate);

@@ -1,8 +1,13 @@
 //! The measures, in the order in which a run takes them.
 
 mod accept;
+mod copies;
+mod flood;
+mod history;
+mod kannel;
 mod latency;
 mod life;
+mod memory;
 mod own_cost;
 mod reports;
 
@@ -22,10 +27,12 @@ use super::{
     pgbench::Pgbench,
     postgres::Postgres,
     report::{Report, Target},
+    stats,
 };
 
 /// What `--only` understands.
-pub const NAMES: &[&str] = &["own-cost", "accept", "life", "reports", "latency"];
+pub const NAMES: &[&str] =
+    &["own-cost", "accept", "life", "kannel", "reports", "latency", "flood", "memory", "history"];
 
 /// A run.
 #[derive(Debug)]
@@ -37,6 +44,8 @@ pub struct Bench {
     report: Report,
     quick: bool,
     databases: u32,
+    /// Whole lives a second in this round.
+    lives: Option<f64>,
 }
 
 /// A gateway with its carrier and a database of its own.
@@ -53,7 +62,7 @@ impl Bench {
         let postgres = Postgres::start(directory)?;
         let pgbench = Pgbench::prepare(&postgres, directory)?;
         let (null, report) = (http::null_responder().await?, Report::default());
-        Ok(Self { postgres, pgbench, directory: directory.to_owned(), null, report, quick, databases: 0 })
+        Ok(Self { postgres, pgbench, directory: directory.to_owned(), null, report, quick, databases: 0, lives: None })
     }
 
     /// Takes the measures; all when none is named.
@@ -71,12 +80,24 @@ impl Bench {
                 life::measure(self, Driver::Nxcloud).await?;
                 life::measure(self, Driver::Huawei).await?;
             }
+            if wanted("kannel") {
+                kannel::measure(self).await?;
+            }
             if wanted("reports") {
                 reports::measure(self).await?;
             }
             if wanted("latency") {
                 latency::measure(self).await?;
             }
+            if wanted("flood") {
+                flood::measure(self).await?;
+            }
+        }
+        if wanted("memory") {
+            memory::measure(self).await?;
+        }
+        if wanted("history") {
+            history::measure(self).await?;
         }
         Ok(())
     }

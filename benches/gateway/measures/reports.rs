@@ -1,31 +1,14 @@
 //! Reports alone: messages that are sent already, and a storm of signed pushes about them.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-use super::{
-    Bench, CALLBACK_TOKEN, Driver, Pace, Site, Target, gateway, http, load, micros_each, own_cost::nxcloud_signature,
-};
+use super::{Bench, CALLBACK_TOKEN, Pace, Site, Target, copies, http, load, micros_each, own_cost::nxcloud_signature};
 
 const SECTION: &str = "Reports: signed pushes, kept and applied before they are answered";
 /// As many as the simulator makes at once.
 const CONNECTIONS: usize = 64;
-
-/// Copies of one message that the gateway itself has sent, with ids of their own.
-const COPIES: &str = "
-create temp table copy as
-select n, md5('report' || n) as native, '+8490' || lpad(n::text, 7, '0') as recipient,
-       (prefix || substr(md5('message' || n), 16))::uuid as message, (prefix || substr(md5('attempt' || n), 16))::uuid as attempt
-from generate_series(1, COUNT) n,
-     lateral (select lpad(to_hex((extract(epoch from now()) * 1000)::bigint), 12, '0') || '700' as prefix) as p;
-insert into messages select (jsonb_populate_record(m, jsonb_build_object('id', copy.message, 'recipient', copy.recipient,
-    'provider_message_id', copy.native))).* from messages m, copy where m.id = 'SAMPLE';
-insert into attempts select (jsonb_populate_record(a, jsonb_build_object('id', copy.attempt, 'message_id', copy.message,
-    'recipient', copy.recipient, 'provider_message_id', copy.native))).* from attempts a, copy where a.message_id = 'SAMPLE';
-insert into queue select (jsonb_populate_record(q, jsonb_build_object('message_id', copy.message))).*
-    from queue q, copy where q.message_id = 'SAMPLE';
-analyze messages, attempts, queue";
 
 /// One round, with the yardstick before it.
 pub async fn measure(bench: &mut Bench) -> Result<()> {
@@ -49,33 +32,20 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     bench.end(site)
 }
 
+/// Messages that are sent and wait for their reports.
 async fn prepare(bench: &Bench, site: &Site, count: u64) -> Result<()> {
-    let late = http::request(
-        "POST",
-        "/_control/settings",
-        "content-type: application/json\r\n",
-        r#"{"report_delay_ms":3600000}"#,
-    );
+    let headers = "content-type: application/json\r\n";
+    let late = http::request("POST", "/_control/settings", headers, r#"{"report_delay_ms":3600000}"#);
     http::once(site.carrier.address, &late).await?;
-    load::run(site.gateway.address, 1, Pace::Count(1), Driver::Nxcloud.messages()).await?;
-    let sent = "select id from messages where status = 'sent'";
-    gateway::until("a message is sent", Duration::from_secs(10), async || {
-        Ok(!bench.postgres.sql(&site.database, sent)?.is_empty())
-    })
-    .await?;
-    let sample = bench.postgres.sql(&site.database, sent)?;
-    let copies = COPIES.replace("COUNT", &count.to_string()).replace("SAMPLE", &sample);
-    bench.postgres.sql(&site.database, &copies)?;
-    bench.postgres.sql(&site.database, "checkpoint")?;
-    Ok(())
+    copies::make(bench, site, "sent", count).await
 }
 
 /// All pushes, written and signed beforehand.
 fn pushes(count: u64) -> load::Write {
     let push = |n: u64| {
-        let native = md5_hex(&format!("report{n}"));
+        let (native, to) = (copies::native(n), copies::recipient(n));
         let body = format!(
-            r#"{{"messageId":"{native}","toPhone":"8490{n:07}","fromPhone":"8615088888888","content":"Your parcel waits at the main gate","size":"1","price":"0.0360","receiveTime":"2026-01-31 12:00:00","smsStatus":"DELIVRD","type":"1"}}"#
+            r#"{{"messageId":"{native}","toPhone":"{to}","fromPhone":"8615088888888","content":"Your parcel waits at the main gate","size":"1","price":"0.0360","receiveTime":"2026-01-31 12:00:00","smsStatus":"DELIVRD","type":"1"}}"#
         );
         http::request("POST", &format!("/callbacks/nxcloud/{CALLBACK_TOKEN}"), &nxcloud_signature("dr", &body), &body)
     };
@@ -85,9 +55,4 @@ fn pushes(count: u64) -> load::Write {
             buffer.extend_from_slice(push);
         }
     })
-}
-
-fn md5_hex(text: &str) -> String {
-    use md5::Digest as _;
-    hex::encode(md5::Md5::digest(text))
 }

@@ -130,7 +130,7 @@ fn configuration(ports: &Ports, carrier: SocketAddr, below: &Path) -> String {
          log-file = {below}/bearerbox.log\nlog-level = 3\nstore-type = spool\nstore-location = {below}/spool\n\
          dlr-storage = internal\n\n\
          group = smsc\nsmsc = http\nsmsc-id = carrier\nsystem-type = generic\nport = {reports}\nconnect-allow-ip = 127.0.0.1\n\
-         max-pending-submits = 64\nsend-url = \"http://{carrier}/send?from=%p&to=%P&text=%b\"\n\
+         max-pending-submits = 64\nsend-url = \"http://{carrier}/send?from=%P&to=%p&text=%b\"\n\
          status-success-regex = \"^OK\"\nstatus-permfail-regex = \"^NO\"\nstatus-tempfail-regex = \"^LATER\"\n\
          generic-foreign-id-regex = \"OK ([0-9]+)\"\n\n\
          group = smsbox\nbearerbox-host = 127.0.0.1\nsendsms-port = {send}\nglobal-sender = 8615088888888\n\

@@ -26,7 +26,7 @@ analyze messages, attempts, queue";
 /// Sends one message, waits until it has the status, and makes so many copies of it.
 pub async fn make(bench: &Bench, site: &Site, status: &str, count: u64) -> Result<()> {
     load::run(site.gateway.address, 1, Pace::Count(1), Driver::Nxcloud.messages()).await?;
-    let find = format!("select id from messages where status = '{status}'");
+    let find = format!("select id from messages where status = '{status}' order by id limit 1");
     gateway::until("the message is as wanted", Duration::from_secs(10), async || {
         Ok(!bench.postgres.sql(&site.database, &find)?.is_empty())
     })

@@ -46,7 +46,7 @@ const NUMBERED: &str = "
                 when n * 7919 % 1000 < 990 then 'failed' else 'expired' end as status,
            case when n * 7919 % 1000 < 930 then null when n * 7919 % 1000 < 970 then 'recipient_unreachable'
                 when n * 7919 % 1000 < 990 then 'recipient_invalid' else 'expired' end as code
-    from (select n, date_trunc('day', now(), 'UTC') - interval '1 ms' - (TO - n) * interval 'DAYS days' / (TO - FROM) as at
+    from (select n, date_trunc('day', now(), 'UTC') - (TO - n) * interval 'DAYS days' / (TO - FROM) as at
           from generate_series(FROM::bigint, TO::bigint - 1) n) as numbered";
 
 const MESSAGES: &str = r#"
@@ -57,7 +57,7 @@ select id, app, case when n % 10 = 0 then md5('batch' || n / 5000)::uuid end, st
     sender, 'transactional', false, 'Your parcel waits at the main gate, number ' || n, 'gsm7', 1,
     jsonb_build_object('route', 'all', 'steps', jsonb_build_array(jsonb_build_object('channel', 'sms', 'provider', provider)),
                        'failover', 'on_rejection', 'on_unknown', 'hold'),
-    provider, native, code, case when code is not null then 'destination' end, case when code is not null then false end,
+    provider, native, code, case when code is not null then 'recipient' end, case when code is not null then false end,
     case when code is not null then 'UNDELIV' end, '0.0360', 'order-' || n, at + interval '4 hours', at, at + interval '20 ms'
 from (NUMBERED) as m"#;
 
@@ -65,7 +65,7 @@ const ATTEMPTS: &str = "
 insert into attempts (id, message_id, number, step, provider, channel, sender, recipient, call_id, status, provider_message_id,
     error_code, error_category, error_retryable, provider_code, started_at, answered_at, completed_at, segments, price)
 select (left(id::text, 14) || '7' || substr(md5('attempt' || n), 14))::uuid, id, 1, 0, provider, 'sms', sender, recipient,
-    md5('call' || n)::uuid, status, native, code, case when code is not null then 'destination' end,
+    md5('call' || n)::uuid, status, native, code, case when code is not null then 'recipient' end,
     case when code is not null then false end, case when code is not null then 'UNDELIV' end, at, at + interval '20 ms',
     at + interval '3 s', 1, '0.0360'
 from (NUMBERED) as m";

@@ -95,7 +95,17 @@ pub async fn of_messages(
     connection: &mut PgConnection,
     messages: &[MessageId],
 ) -> Result<Vec<(MessageId, Attempt)>, StoreError> {
-    let (Some(first), Some(last)) = (messages.iter().min(), messages.iter().max()) else { return Ok(Vec::new()) };
+    let Some(last) = messages.iter().max() else { return Ok(Vec::new()) };
+    of_messages_until(connection, messages, last.time() + YOUNGER_BY).await
+}
+
+/// The same, where none was begun later than this.
+pub async fn of_messages_until(
+    connection: &mut PgConnection,
+    messages: &[MessageId],
+    until: Timestamp,
+) -> Result<Vec<(MessageId, Attempt)>, StoreError> {
+    let Some(first) = messages.iter().min() else { return Ok(Vec::new()) };
     let ids: Vec<Uuid> = messages.iter().map(|id| id.0).collect();
     let rows = sqlx::query_as!(
         Row,
@@ -107,7 +117,7 @@ pub async fn of_messages(
          order by message_id, number",
         &ids,
         first_uuid_at(first.time()),
-        first_uuid_at(last.time() + YOUNGER_BY),
+        first_uuid_at(until),
     )
     .fetch_all(connection)
     .await?;

@@ -7,6 +7,7 @@ use sms_gateway::{
     store::history::{MessageFilter, Page},
 };
 use url::form_urlencoded::Serializer;
+use uuid::Uuid;
 
 use super::rows;
 
@@ -17,13 +18,14 @@ const PAGE: i64 = 50;
 #[derive(Debug)]
 pub struct Draw {
     rows: u64,
+    batches: Vec<Uuid>,
     rng: ThreadRng,
 }
 
 impl Draw {
-    /// Out of so many messages.
-    pub fn new(rows: u64) -> Self {
-        Self { rows, rng: rand::rng() }
+    /// Out of so many messages, and these batches.
+    pub fn new(rows: u64, batches: &[Uuid]) -> Self {
+        Self { rows, batches: batches.to_vec(), rng: rand::rng() }
     }
 
     /// One of the messages.
@@ -31,9 +33,10 @@ impl Draw {
         self.rng.random_range(0..self.rows)
     }
 
-    /// One that is in a batch.
-    fn in_batch(&mut self) -> u64 {
-        self.number() / 10 * 10
+    /// One of the batches.
+    fn batch(&mut self) -> BatchId {
+        let index = self.number() % self.batches.len().max(1) as u64;
+        BatchId(self.batches.get(index as usize).copied().unwrap_or_default())
     }
 
     /// Some moment of the days that there are messages of.
@@ -74,10 +77,7 @@ pub const CASES: &[Case] = &[
         name: "`provider_message_id`",
         ask: |draw| MessageFilter { provider_message_id: Some(rows::native(draw.number())), ..any() },
     },
-    Case {
-        name: "`batch_id`",
-        ask: |draw| MessageFilter { batch_id: Some(BatchId(rows::batch(draw.in_batch()))), ..any() },
-    },
+    Case { name: "`batch_id`", ask: |draw| MessageFilter { batch_id: Some(draw.batch()), ..any() } },
     Case { name: "`status=delivered`", ask: |_| of_status(MessageStatus::Delivered) },
     Case { name: "`status=undelivered` (4 %)", ask: |_| of_status(MessageStatus::Undelivered) },
     Case { name: "`status=queued` (none)", ask: |_| of_status(MessageStatus::Queued) },

@@ -12,8 +12,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use sms_gateway::store::{Db, StoreError, history};
+use sms_gateway::{
+    clock::Clock,
+    store::{Db, StoreError, history},
+};
 use sqlx::postgres::PgConnectOptions;
+use uuid::Uuid;
 
 use self::cases::{CASES, Case, Draw, path};
 use super::{
@@ -94,9 +98,13 @@ async fn starts(bench: &mut Bench) -> Result<()> {
 async fn ask_all(bench: &Bench, size: u64) -> Result<Vec<Cost>> {
     let gateway = start(bench).await?;
     let db = open(bench)?;
+    // Their ids tell the time, which does not follow from a number.
+    let batches = "select distinct batch_id from messages tablesample system (1) where batch_id is not null limit 500";
+    let batches = bench.postgres.sql(DATABASE, batches)?;
+    let batches = batches.lines().map(str::parse).collect::<Result<Vec<Uuid>, _>>()?;
     let mut costs = Vec::new();
     for case in CASES {
-        let mut draw = Draw::new(size);
+        let mut draw = Draw::new(size, &batches);
         let store = in_store(&db, case, &mut draw).await?;
         let over_http = over_http(&gateway, case, &mut draw).await?;
         let sequential = sequential_scans(bench, case, &mut draw).await?;
@@ -144,7 +152,9 @@ async fn over_http(gateway: &Gateway, case: &Case, draw: &mut Draw) -> Result<[f
 async fn ask(db: &Db, case: &Case, draw: &mut Draw) -> Result<()> {
     let mut filter = (case.ask)(draw);
     filter.all_providers = ["huawei", "nxcloud", "sandbox"].map(str::to_owned).into();
-    let listed = db.read(move |connection| Box::pin(async move { history::list(connection, &filter).await })).await;
+    let now = Clock::system().now();
+    let listed =
+        db.read(move |connection| Box::pin(async move { history::list(connection, &filter, now).await })).await;
     match listed {
         Ok(_) | Err(StoreError::Database(sqlx::Error::Database(_))) => Ok(()),
         Err(error) => Err(error).context(case.name),

@@ -4,7 +4,6 @@
 
 use anyhow::Result;
 use md5::{Digest, Md5};
-use uuid::Uuid;
 
 use super::super::super::postgres::Postgres;
 
@@ -12,8 +11,6 @@ use super::super::super::postgres::Postgres;
 pub const DAYS: u64 = 30;
 /// So many numbers are written to.
 const RECIPIENTS: u64 = 200_003;
-/// Every tenth message is of a batch; so many follow each other before the next batch.
-const BATCH_SPREAD: u64 = 5_000;
 
 /// The provider's own id of a message.
 pub fn native(number: u64) -> String {
@@ -28,11 +25,6 @@ pub fn reference(number: u64) -> String {
 /// Whom a message went to.
 pub fn recipient(number: u64) -> String {
     format!("+8490{:07}", number * 104_729 % RECIPIENTS)
-}
-
-/// The batch of a message, if it is of one.
-pub fn batch(number: u64) -> Uuid {
-    Uuid::from_bytes(Md5::digest(format!("batch{}", number / BATCH_SPREAD)).into())
 }
 
 /// What a message is: by its number, so that both tables agree.
@@ -53,7 +45,7 @@ const MESSAGES: &str = r#"
 insert into messages (id, app, batch_id, status, completed_at, recipient, country, channel, sender, category, sensitive, body,
     encoding, segments, plan, provider, provider_message_id, error_code, error_category, error_retryable, provider_code, price,
     client_reference, expires_at, created_at, sent_at)
-select id, app, case when n % 10 = 0 then md5('batch' || n / 5000)::uuid end, status, at + interval '3 s', recipient, 'VN', 'sms',
+select id, app, case when n / 500 % 10 = 0 then (left(id::text, 9) || '0000-7000-8000-' || lpad(to_hex(n / 500), 12, '0'))::uuid end, status, at + interval '3 s', recipient, 'VN', 'sms',
     sender, 'transactional', false, 'Your parcel waits at the main gate, number ' || n, 'gsm7', 1,
     jsonb_build_object('route', 'all', 'steps', jsonb_build_array(jsonb_build_object('channel', 'sms', 'provider', provider)),
                        'failover', 'on_rejection', 'on_unknown', 'hold'),

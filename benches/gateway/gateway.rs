@@ -165,7 +165,7 @@ impl Gateway {
 }
 
 async fn answers(address: SocketAddr, path: &str, process: &mut Process) -> Result<()> {
-    let (request, until) = (http::request("GET", path, "", ""), Instant::now() + Duration::from_secs(60));
+    let (request, until) = (http::request("GET", path, "", ""), Instant::now() + Duration::from_mins(1));
     while http::once(address, &request).await.is_err() {
         process.check()?;
         ensure!(Instant::now() < until, "{path} was not answered within a minute");

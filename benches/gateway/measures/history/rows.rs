@@ -41,7 +41,7 @@ const NUMBERED: &str = "
     from (select n, date_trunc('day', now(), 'UTC') - (TO - n) * interval 'DAYS days' / (TO - FROM) as at
           from generate_series(FROM::bigint, TO::bigint - 1) n) as numbered";
 
-const MESSAGES: &str = r#"
+const MESSAGES: &str = "
 insert into messages (id, app, batch_id, status, completed_at, recipient, country, channel, sender, category, sensitive, body,
     encoding, segments, plan, provider, provider_message_id, error_code, error_category, error_retryable, provider_code, price,
     client_reference, expires_at, created_at, sent_at)
@@ -51,7 +51,7 @@ select id, app, case when n / 500 % 10 = 0 then (left(id::text, 9) || '0000-7000
                        'failover', 'on_rejection', 'on_unknown', 'hold'),
     provider, native, code, case when code is not null then 'recipient' end, case when code is not null then false end,
     case when code is not null then 'UNDELIV' end, '0.0360', 'order-' || n, at + interval '4 hours', at, at + interval '20 ms'
-from (NUMBERED) as m"#;
+from (NUMBERED) as m";
 
 const ATTEMPTS: &str = "
 insert into attempts (id, message_id, number, step, provider, channel, sender, recipient, call_id, status, provider_message_id,

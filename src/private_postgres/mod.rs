@@ -28,6 +28,7 @@ use tokio::sync::{oneshot, watch};
 use url::form_urlencoded::byte_serialize;
 
 pub use self::error::PrivatePostgresError;
+pub use self::server::SETTINGS;
 use self::{place::Place, server::Server};
 
 const USER: &str = "sms_gateway";

@@ -23,7 +23,7 @@ const READY_WITHIN: Duration = Duration::from_mins(5);
 
 /// What differs from PostgreSQL's defaults. The command line outranks the cluster's own file, so that nothing left in that file
 /// can take the durability away or open a port.
-const SETTINGS: [&str; 18] = [
+pub const SETTINGS: [&str; 18] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
     "fsync=on",

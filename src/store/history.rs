@@ -2,6 +2,9 @@
 //!
 //! Pages go by key: the cursor is the last id that was seen, and the next page begins below it, so a page costs the same at any
 //! depth and nothing is shown twice while new messages come in.
+//!
+//! To plan a query over all days costs more than most queries themselves. So a page is looked for in the newest days first and
+//! in older ones only when it is not full; and what an index finds wherever it is has a plan that is made once.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +16,7 @@ use crate::domain::{
     Timestamp,
     content::{Channel, Content, TemplateUse},
     error_code::ErrorCode,
-    ids::{BatchId, MessageId, first_uuid_at},
+    ids::{BatchId, MessageId, first_uuid_at, time_of},
     life::Plan,
     message::{AppData, MessageRecord, NewMessage},
     phone_number::PhoneNumber,
@@ -68,6 +71,11 @@ pub struct MessageFilter {
     pub page: Page,
 }
 
+/// How far the clocks of two processes may be apart, generously.
+const CLOCKS_DIFFER: chrono::TimeDelta = chrono::TimeDelta::days(1);
+/// How many days are looked through at once, until a page is full; then all that are left.
+const SPANS_IN_DAYS: [i64; 3] = [2, 8, 30];
+
 const SELECT: &str =
     "select id, app, batch_id, test, status, completed_at, recipient, country, channel, sender, category,
     sensitive, body, template, params, encoding, segments, plan, provider, provider_message_id, error_code,
@@ -90,44 +98,105 @@ pub async fn find(
 }
 
 /// One page of messages with their attempts, newest first.
-pub async fn list(connection: &mut PgConnection, filter: &MessageFilter) -> Result<Vec<MessageRecord>, StoreError> {
-    let mut query = QueryBuilder::<Postgres>::new(SELECT);
-    let words = [
-        ("app", filter.app.as_deref()),
-        ("channel", filter.channel.map(Channel::as_str)),
-        ("recipient", filter.to.as_deref()),
-        ("sender", filter.from.as_deref()),
-        ("provider", filter.provider.as_deref()),
-        ("client_reference", filter.client_reference.as_deref()),
-        ("error_code", filter.error_code.map(ErrorCode::as_str)),
-    ];
-    for (column, value) in words {
-        if let Some(value) = value {
-            query.push(" and ").push(column).push(" = ").push_bind(value);
+pub async fn list(
+    connection: &mut PgConnection,
+    filter: &MessageFilter,
+    now: Timestamp,
+) -> Result<Vec<MessageRecord>, StoreError> {
+    let mut rows = Vec::new();
+    if filter.is_found_by_an_index() {
+        // With values in view the planner would look at every day anew; with a plan for all values it does so once.
+        sqlx::raw_sql("set local plan_cache_mode = force_generic_plan").execute(&mut *connection).await?;
+        let mut query = filter.query(filter.page.limit, filter.oldest(), filter.newest());
+        rows = query.build().fetch_all(&mut *connection).await?;
+        sqlx::raw_sql("set local plan_cache_mode = auto").execute(&mut *connection).await?;
+    } else {
+        for (oldest, newest) in filter.spans(now) {
+            let missing = filter.page.limit - i64::try_from(rows.len()).unwrap_or(i64::MAX);
+            if missing <= 0 {
+                break;
+            }
+            let mut query = filter.query(missing, oldest, Some(newest));
+            rows.extend(query.build().fetch_all(&mut *connection).await?);
         }
     }
-    if !filter.statuses.is_empty() {
-        let statuses: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
-        query.push(" and status = any(").push_bind(statuses).push(")");
-    }
-    if let Some(batch) = filter.batch_id {
-        query.push(" and batch_id = ").push_bind(batch.0);
-    }
-    if let Some(native) = &filter.provider_message_id {
-        // Also the id of an attempt that was not the last. The index is by provider first, so the providers are named.
-        query.push(" and id in (select message_id from attempts where provider = any(");
-        query.push_bind(&filter.all_providers).push(") and provider_message_id = ").push_bind(native).push(")");
-    }
-    let before = [filter.created_before.map(first_uuid_at), filter.page.before].into_iter().flatten().min();
-    if let Some(before) = before {
-        query.push(" and id < ").push_bind(before);
-    }
-    if let Some(after) = filter.created_after {
-        query.push(" and id >= ").push_bind(first_uuid_at(after));
-    }
-    query.push(" order by id desc limit ").push_bind(filter.page.limit);
-    let rows = query.build().fetch_all(&mut *connection).await?;
     records(connection, &rows).await
+}
+
+impl MessageFilter {
+    /// Does it ask for what an index leads to, on whatever day that is?
+    fn is_found_by_an_index(&self) -> bool {
+        self.to.is_some() || self.client_reference.is_some() || self.provider_message_id.is_some()
+    }
+
+    /// The first id that may be in it.
+    fn oldest(&self) -> Option<Uuid> {
+        let of_batch = self.batch_id.map(|batch| first_uuid_at(batch.time() - CLOCKS_DIFFER));
+        [self.created_after.map(first_uuid_at), of_batch].into_iter().flatten().max()
+    }
+
+    /// The first id that may no longer be in it.
+    fn newest(&self) -> Option<Uuid> {
+        let of_batch = self.batch_id.map(|batch| first_uuid_at(batch.time() + CLOCKS_DIFFER));
+        [self.created_before.map(first_uuid_at), self.page.before, of_batch].into_iter().flatten().min()
+    }
+
+    /// The time that it covers, cut into spans that grow, the newest first. The last one may have no beginning.
+    fn spans(&self, now: Timestamp) -> Vec<(Option<Uuid>, Uuid)> {
+        let oldest = self.oldest();
+        let mut newest = self.newest().unwrap_or_else(|| first_uuid_at(now + CLOCKS_DIFFER));
+        let mut spans = Vec::new();
+        for days in SPANS_IN_DAYS {
+            let start = first_uuid_at(time_of(newest) - chrono::TimeDelta::days(days));
+            if oldest.is_some_and(|oldest| oldest >= start) {
+                break;
+            }
+            spans.push((Some(start), newest));
+            newest = start;
+        }
+        spans.push((oldest, newest));
+        spans
+    }
+
+    fn query(&self, limit: i64, oldest: Option<Uuid>, newest: Option<Uuid>) -> QueryBuilder<Postgres> {
+        let mut query = QueryBuilder::<Postgres>::new(SELECT);
+        let words = [
+            ("app", self.app.as_deref()),
+            ("channel", self.channel.map(Channel::as_str)),
+            ("recipient", self.to.as_deref()),
+            ("sender", self.from.as_deref()),
+            ("provider", self.provider.as_deref()),
+            ("client_reference", self.client_reference.as_deref()),
+            ("error_code", self.error_code.map(ErrorCode::as_str)),
+        ];
+        for (column, value) in words {
+            if let Some(value) = value {
+                query.push(" and ").push(column).push(" = ").push_bind(value.to_owned());
+            }
+        }
+        if !self.statuses.is_empty() {
+            let statuses: Vec<String> = self.statuses.iter().map(|status| status.as_str().to_owned()).collect();
+            query.push(" and status = any(").push_bind(statuses).push(")");
+        }
+        if let Some(batch) = self.batch_id {
+            query.push(" and batch_id = ").push_bind(batch.0);
+        }
+        if let Some(native) = &self.provider_message_id {
+            // Also the id of an attempt that was not the last. The index is by provider first, so the providers are named.
+            query.push(" and id in (select message_id from attempts where provider = any(");
+            query.push_bind(self.all_providers.clone()).push(") and provider_message_id = ").push_bind(native.clone());
+            query.push(")");
+        }
+        if let Some(newest) = newest {
+            query.push(" and id < ").push_bind(newest);
+        }
+        if let Some(oldest) = oldest {
+            query.push(" and id >= ").push_bind(oldest);
+        }
+        // Written out, because a plan for any number of rows is another one than for a page.
+        query.push(format!(" order by id desc limit {limit}"));
+        query
+    }
 }
 
 async fn records(connection: &mut PgConnection, rows: &[PgRow]) -> Result<Vec<MessageRecord>, StoreError> {

@@ -6,6 +6,11 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::domain::{Timestamp, ids::MessageId};
 
+/// Making a day's tables takes a tenth of a second on an idle disk and many on a busy one, and another process may be at it.
+const MAY_TAKE_LONG: &str = "set local statement_timeout = '2min'; set local lock_timeout = '2min'";
+/// Whoever waits for a table keeps everybody else off it, so that this stays short.
+const TABLES_ARE_IN_USE: &str = "set local lock_timeout = '2s'";
+
 /// Days for which partitions are made ahead.
 const DAYS_AHEAD: i64 = 7;
 
@@ -14,7 +19,7 @@ pub async fn ensure_partitions(connection: &mut PgConnection, now: Timestamp) ->
     let first = (now - chrono::TimeDelta::days(1)).date_naive();
     let last = (now + chrono::TimeDelta::days(DAYS_AHEAD)).date_naive();
     // One process at a time, so that two do not make the same table.
-    sqlx::query!("select pg_advisory_xact_lock(7305813)").execute(&mut *connection).await?;
+    take_turn(&mut *connection).await?;
     let made = sqlx::query_scalar!(
         r#"select ensure_partitions($1::text::date, $2::text::date) as "made!""#,
         first.to_string(),
@@ -29,7 +34,7 @@ pub async fn ensure_partitions(connection: &mut PgConnection, now: Timestamp) ->
 /// stays. Attempts and reports may be younger than their message, and go with their own day.
 pub async fn drop_old_days(connection: &mut PgConnection, keep_days: u32, now: Timestamp) -> Result<i32, StoreError> {
     let oldest = (now - chrono::TimeDelta::days(i64::from(keep_days))).date_naive();
-    sqlx::query!("select pg_advisory_xact_lock(7305813)").execute(&mut *connection).await?;
+    take_turn(&mut *connection).await?;
     let dropped = sqlx::query_scalar!(r#"select drop_partitions($1::text::date) as "dropped!""#, oldest.to_string())
         .fetch_one(&mut *connection)
         .await?;
@@ -37,6 +42,13 @@ pub async fn drop_old_days(connection: &mut PgConnection, keep_days: u32, now: T
         .execute(connection)
         .await?;
     Ok(dropped)
+}
+
+async fn take_turn(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::raw_sql(MAY_TAKE_LONG).execute(&mut *connection).await?;
+    sqlx::query!("select pg_advisory_xact_lock(7305813)").execute(&mut *connection).await?;
+    sqlx::raw_sql(TABLES_ARE_IN_USE).execute(connection).await?;
+    Ok(())
 }
 
 // What is looked for below is locked at once, queue and message together and without waiting for anybody: whoever holds a row is

@@ -1,11 +1,19 @@
 //! Two things that happen to one message at the same moment, and data that no row can hold: nothing else is lost by either.
 
+use std::str::FromStr;
+
 use serde_json::json;
-use sms_gateway::simulator::{Behaviour, ScriptedReport};
+use sms_gateway::{
+    clock::Clock,
+    simulator::{Behaviour, ScriptedReport},
+    store::{Db, maintenance},
+};
+use sqlx::{Row, postgres::PgConnectOptions};
 
 use crate::{
     crash::{HUAWEI, NX},
     support::{
+        TestDatabase,
         carriers::{attempts, form, nx_receipt},
         gateway::{SHOP, string},
         process::{self, Site, eventually},
@@ -123,4 +131,19 @@ async fn a_paused_provider_stays_paused_over_a_restart() {
     site.run("update provider_switches set enabled = true").await;
     site.until_rows("select from messages where status = 'sent'", 20).await;
     drop(process);
+}
+
+#[tokio::test]
+async fn a_slow_disk_does_not_keep_the_days_tables_from_being_made() {
+    let database = TestDatabase::create().await;
+    let db = Db::open(PgConnectOptions::from_str(database.url()).unwrap(), 8);
+    let far_ahead = Clock::system().now() + chrono::TimeDelta::days(400);
+    let limits = Db::unit(&db.work, move |connection| {
+        Box::pin(async move {
+            maintenance::ensure_partitions(&mut *connection, far_ahead).await?;
+            let limits = "select current_setting('statement_timeout') || ' ' || current_setting('lock_timeout')";
+            Ok(sqlx::raw_sql(limits).fetch_one(connection).await?.try_get::<String, _>(0)?)
+        })
+    });
+    assert_eq!(limits.await.unwrap(), "2min 2s");
 }

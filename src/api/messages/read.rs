@@ -51,8 +51,9 @@ pub async fn list(
     query: Query,
 ) -> Result<Json<Page<Message>>, ApiError> {
     let (filter, limit) = filter::messages(query, &identity, &state.loaded.load().config)?;
-    let db = state.engine.db();
-    let records = db.read(move |connection| Box::pin(async move { history::list(connection, &filter).await })).await?;
+    let (db, now) = (state.engine.db(), state.engine.clock().now());
+    let records =
+        db.read(move |connection| Box::pin(async move { history::list(connection, &filter, now).await })).await?;
     let data = records.into_iter().map(Message::from).collect();
     Ok(Json(Page::cut(data, limit, |last: &Message| last.id)))
 }

@@ -38,7 +38,7 @@ impl OwnPostgres {
     }
 
     /// Gives a folder to the account that the server runs as.
-    pub fn own(folder: pub fn own(&self, folder: &Path)Path) {
+    pub fn own(folder: &Path) {
         if let Some(user) = account() {
             chown(folder, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
         }

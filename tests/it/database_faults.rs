@@ -253,7 +253,7 @@ async fn a_database_that_takes_no_writes_is_answered_503_and_used_again_when_it_
 #[tokio::test]
 async fn a_full_disk_is_answered_503_and_used_again_when_there_is_room() {
     let postgres = OwnPostgres::start().await;
-    let Some(disk) = SmallDisk::mount(&postgres) else { return };
+    let Some(disk) = SmallDisk::mount() else { return };
     let mut server = connect(&postgres.url()).await;
     let place = format!("create tablespace small location '{}'", disk.folder().display());
     sqlx::raw_sql(AssertSqlSafe(place)).execute(&mut server).await.unwrap();

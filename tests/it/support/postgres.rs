@@ -22,7 +22,7 @@ impl OwnPostgres {
     /// Makes a cluster and starts a server on it.
     pub async fn start() -> Self {
         let server = Self { folder: Folder::new(), programs: programs() };
-        server.own(&server.folder.0);
+        Self::own(&server.folder.0);
         let data = server.folder.0.join("data");
         server
             .run("initdb", &["-D", path(&data), "-U", "sms_gateway", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"])
@@ -38,7 +38,7 @@ impl OwnPostgres {
     }
 
     /// Gives a folder to the account that the server runs as.
-    pub fn own(&self, folder: &Path) {
+    pub fn own(folder: &Path) {
         if let Some(user) = account() {
             chown(folder, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
         }
@@ -76,9 +76,9 @@ impl Drop for OwnPostgres {
 pub struct SmallDisk(Folder);
 
 impl SmallDisk {
-    /// One that the server may write to. None, with a word, where nothing may be mounted.
+    /// One that servers of tests may write to. None, with a word, where nothing may be mounted.
     #[expect(clippy::print_stdout, reason = "a test that did not run shall say so")]
-    pub fn mount(server: &OwnPostgres) -> Option<Self> {
+    pub fn mount() -> Option<Self> {
         let folder = Folder::new();
         let mut mount = std::process::Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"]).arg(&folder.0).stderr(Stdio::null());
@@ -86,7 +86,7 @@ impl SmallDisk {
             println!("skipped: no file system may be mounted here");
             return None;
         }
-        server.own(&folder.0);
+        OwnPostgres::own(&folder.0);
         Some(Self(folder))
     }
 

@@ -129,7 +129,7 @@ impl Db {
             transaction.commit().await?;
             Ok(done)
         });
-        task.await.unwrap_or_else(ended_early)
+        task.await.unwrap_or_else(|error| Err(ended_early(&error)))
     }
 
     /// Runs a reading unit of work, in a task of its own. All that it reads is of one moment, so that a message and its attempts,
@@ -146,14 +146,14 @@ impl Db {
             transaction.commit().await?;
             Ok(done)
         });
-        task.await.unwrap_or_else(ended_early)
+        task.await.unwrap_or_else(|error| Err(ended_early(&error)))
     }
 
     /// Applies the migrations that are missing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let pool = self.work.clone();
         let task = tokio::spawn(async move { MIGRATOR.run(&pool).await.map_err(StoreError::from) });
-        task.await.unwrap_or_else(ended_early)
+        task.await.unwrap_or_else(|error| Err(ended_early(&error)))
     }
 
     /// Refuses a server that would lose what it confirmed.
@@ -195,8 +195,8 @@ impl Db {
     }
 }
 
-fn ended_early<T>(error: tokio::task::JoinError) -> Result<T, StoreError> {
-    Err(if error.is_panic() { StoreError::Panicked } else { StoreError::CutOff })
+fn ended_early(error: &tokio::task::JoinError) -> StoreError {
+    if error.is_panic() { StoreError::Panicked } else { StoreError::CutOff }
 }
 
 fn pool(options: PgConnectOptions, size: u32) -> PgPool {

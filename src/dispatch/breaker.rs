@@ -16,25 +16,27 @@ const LAST_CALLS: usize = 20;
 pub struct Breaker {
     last: VecDeque<bool>,
     failures_in_a_row: usize,
+    open: bool,
     /// While it is open: what the last failure was.
-    open: Option<Option<Cause>>,
+    open_for: Option<Cause>,
 }
 
 impl Breaker {
     /// Is it open?
     pub fn is_open(&self) -> bool {
-        self.open.is_some()
+        self.open
     }
 
     /// What it is open for.
     pub fn open_for(&self) -> Option<&Cause> {
-        self.open.as_ref()?.as_ref()
+        self.open_for.as_ref()
     }
 
     /// Takes in a call that went well.
     pub fn succeeded(&mut self) {
         self.failures_in_a_row = 0;
-        if self.open.take().is_some() {
+        if std::mem::take(&mut self.open) {
+            self.open_for = None;
             self.last.clear();
         }
         self.push(false);
@@ -47,7 +49,8 @@ impl Breaker {
         let failures = self.last.iter().filter(|failed| **failed).count();
         let half = self.last.len() == LAST_CALLS && failures * 2 >= LAST_CALLS;
         if self.is_open() || self.failures_in_a_row >= IN_A_ROW || half {
-            self.open = Some(why);
+            self.open = true;
+            self.open_for = why;
         }
     }
 

@@ -221,8 +221,8 @@ async fn code_27_of_voice_is_never_repeated_even_where_the_route_says_resend() {
     let lost = call("111111").await;
     gateway.wait_for_status(&lost, "unknown").await;
     gateway.advance(Duration::from_secs(20));
-    let resent = gateway.wait_for(&lost, |message| attempts(message).len() == 2).await;
-    assert_eq!(resent["possible_duplicate"], true, "an answer that was lost is another matter");
+    let again = gateway.wait_for(&lost, |message| attempts(message).len() == 2).await;
+    assert_eq!(again["possible_duplicate"], true, "an answer that was lost is another matter");
     let message = gateway.message(&id).await;
     assert_eq!((attempts(&message), &message["possible_duplicate"]), (vec!["call unknown".to_owned()], &json!(false)));
     let dialled = gateway.simulator.accepted().iter().filter(|call| call.text.as_deref() == Some("369751")).count();

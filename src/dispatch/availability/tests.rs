@@ -216,7 +216,7 @@ fn a_throttle_holds_for_as_long_as_was_asked_without_a_probe_and_ends_by_itself(
     let mut story = Story::new();
     story.call(busy(600));
     assert_eq!(story.pass(), Pass::Over(Unavailable::Throttled));
-    assert_eq!(story.availability.condition(story.now).until, Some(story.now + Duration::from_secs(600)));
+    assert_eq!(story.availability.condition(story.now).until, Some(story.now + Duration::from_mins(10)));
     story.later(599);
     assert_eq!((story.why(), story.pass()), (Some(Unavailable::Throttled), Pass::Wait));
     story.later(1);
@@ -237,7 +237,7 @@ fn a_short_throttle_is_waited_for_and_a_long_one_passed_over() {
 fn one_number_of_many_that_is_throttled_throttles_the_provider() {
     let story = Story::new();
     let throttle = story.availability.note(&mut [taken(), busy(600), taken()], None, story.now);
-    assert_eq!(throttle.map(|throttle| throttle.until), Some(story.now + Duration::from_secs(600)));
+    assert_eq!(throttle.map(|throttle| throttle.until), Some(story.now + Duration::from_mins(10)));
     let again = story.availability.note(&mut [busy(30)], None, story.now);
     assert_eq!(again, None, "a shorter one changes nothing");
 }
@@ -245,7 +245,7 @@ fn one_number_of_many_that_is_throttled_throttles_the_provider() {
 #[test]
 fn a_throttle_of_another_process_is_followed_and_its_lifting_too() {
     let story = Story::new();
-    let shared = Throttle { until: story.now + Duration::from_secs(600), cause: None };
+    let shared = Throttle { until: story.now + Duration::from_mins(10), cause: None };
     story.availability.follow_throttle(Some(shared));
     assert_eq!(story.why(), Some(Unavailable::Throttled));
     story.availability.follow_throttle(None);

@@ -173,10 +173,11 @@ fn a_message_that_the_gateway_gives_up_fails_where_nobody_has_it() {
 
 #[test]
 fn a_message_that_the_gateway_gives_up_is_unknown_where_a_provider_has_it_or_may_have_it() {
+    type Begin = fn(&mut Story) -> u16;
     let sending = |story: &mut Story| story.start();
     let sent = |story: &mut Story| story.hand_over(&taken());
     let in_doubt = |story: &mut Story| story.hand_over(&unclear());
-    let cases: [(fn(&mut Story) -> u16, ErrorCode); 3] = [
+    let cases: [(Begin, ErrorCode); 3] = [
         (sending, ErrorCode::SubmissionUnconfirmed),
         (sent, ErrorCode::DeliveryUnconfirmed),
         (in_doubt, ErrorCode::SubmissionUnconfirmed),

@@ -333,8 +333,8 @@ async fn a_report_that_was_kept_but_not_applied_is_applied_by_the_next_process()
     let (id, native) = sent(&site, &killed).await;
     let brake = site.hold_table("queue").await;
     assert_eq!(killed.push_receipt(nx_receipt(&native, TO, "DELIVRD")).await, Some(200));
+    site.until_rows("select from callbacks where state = 'waiting'", 1).await;
     killed.kill();
-    assert_eq!(site.database.count("select from callbacks where state = 'waiting'").await, 1);
     assert_eq!(site.database.count("select from messages where status = 'sent'").await, 1);
     brake.release().await;
     let after = site.start().await;

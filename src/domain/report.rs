@@ -9,12 +9,16 @@ use super::{Timestamp, verdict::Verdict};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ReportTarget {
     /// The provider's own id of the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider_message_id: Option<String>,
     /// Our reference of the call, given back (Huawei `extend`), as it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub call_reference: Option<String>,
     /// The recipient in E.164 with `+`, where the report names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,
     /// The sender, where the report names it, as the provider writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
     /// The text, where the report repeats it. Never stored.
     #[serde(skip)]
@@ -35,12 +39,16 @@ pub struct Report {
     /// Of how many.
     pub parts: u16,
     /// When it happened, by the provider's clock, where it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<Timestamp>,
     /// The provider's words about it, where it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// What it charged: a decimal number as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<String>,
     /// Into how many segments the provider split it, where it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub segments: Option<u16>,
 }
 

@@ -35,13 +35,13 @@ use crate::{
         content::Category,
         ids::{InboundMessageId, MessageId},
         phone_number::PhoneNumber,
-        report::LONGEST_ID,
+        report::{Inbound, LONGEST_ID, Report},
         segments::measure,
         template::{Param, Template},
     },
     keys::Identity,
     providers::{
-        Callback, CallbackEvent, Provider, Setup,
+        BuildDriver, Callback, CallbackEvent, Provider, Setup,
         codes::CodeTable,
         http::Answer,
         huawei_sms::{self, answer::Reader, wire::Region},
@@ -79,11 +79,7 @@ fn text(data: &[u8]) -> String {
     String::from_utf8_lossy(data).into_owned()
 }
 
-fn driver(
-    word: &str,
-    build: fn(Setup) -> Result<Arc<dyn Provider>, Vec<crate::providers::SettingsProblem>>,
-    settings: &str,
-) -> Arc<dyn Provider> {
+fn driver(word: &str, build: BuildDriver, settings: &str) -> Arc<dyn Provider> {
     let setup = Setup {
         name: word.to_owned(),
         from: Some("8615088888888".to_owned()),
@@ -114,25 +110,25 @@ fn look_at_push(provider: &dyn Provider, push: &Callback) {
     let Ok(events) = provider.parse_callback(push) else { return };
     for event in events {
         match event {
-            CallbackEvent::Report(report) => look_at_report(report.storable()),
-            CallbackEvent::Inbound(inbound) => look_at_inbound(inbound.storable()),
+            CallbackEvent::Report(report) => look_at_report(&report.storable()),
+            CallbackEvent::Inbound(inbound) => look_at_inbound(&inbound.storable()),
             CallbackEvent::ReportOrInbound(report, inbound) => {
-                look_at_report(report.storable());
-                look_at_inbound(inbound.storable());
+                look_at_report(&report.storable());
+                look_at_inbound(&inbound.storable());
             }
             CallbackEvent::Unreadable { problem } => assert!(problem.len() < 200, "the content is in the problem"),
         }
     }
 }
 
-fn look_at_report(report: crate::domain::report::Report) {
+fn look_at_report(report: &Report) {
     assert!((1..=report.parts).contains(&report.part), "part {} of {}", report.part, report.parts);
     assert!(report.target.provider_message_id.as_ref().is_none_or(|id| id.len() <= LONGEST_ID && !id.contains('\0')));
     assert!(!report.provider_code.contains('\0') && report.provider_code.len() <= LONGEST_ID);
     assert!(report.occurred_at.is_none_or(|at| (1970..=9999).contains(&at.year())));
 }
 
-fn look_at_inbound(inbound: crate::domain::report::Inbound) {
+fn look_at_inbound(inbound: &Inbound) {
     let words = [&inbound.provider_message_id, &inbound.from, &inbound.to];
     assert!(words.iter().all(|word| word.len() <= LONGEST_ID && !word.contains('\0')));
     assert!(!inbound.text.contains('\0'));
@@ -235,7 +231,7 @@ pub fn callback_address(data: &[u8]) {
     if let Ok(value) = HeaderValue::from_bytes(data) {
         headers.append("x-forwarded-for", value);
     }
-    let proxies = ["10.0.0.0/8".parse(), "::/64".parse()].map(|network| network.unwrap_or_default());
+    let proxies = ["10.0.0.0/8".parse(), "::/64".parse()].map(Result::unwrap_or_default);
     let peer = Some(std::net::IpAddr::from([10, 0, 0, 1]));
     let _ = callbacks::address::client(peer, &headers, &proxies);
 }
@@ -363,104 +359,4 @@ pub fn segments(data: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn every_target_has_its_file_for_the_fuzzer() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/targets");
-        let mut files: Vec<String> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
-            .collect();
-        let mut names: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
-        files.sort();
-        names.sort_unstable();
-        assert_eq!(files, names);
-    }
-
-    fn all(data: &[u8]) {
-        TARGETS.iter().for_each(|(_, target)| target(data));
-    }
-
-    /// A value that some parser has to do with.
-    fn word() -> impl Strategy<Value = String> {
-        prop_oneof![
-            ".{0,12}",
-            "[+0-9 ]{0,18}",
-            "-?[0-9]{1,20}",
-            "[-+]?[0-9]{4,6}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}Z?",
-            "[{}\\[\\]\",:%&=\\\\u0]{0,10}",
-            "[0-9]{1,3},{0,4}[-0-9a-f]{0,40}",
-        ]
-    }
-
-    fn name() -> impl Strategy<Value = &'static str> {
-        prop::sample::select(vec![
-            "smsMsgId",
-            "status",
-            "total",
-            "sequence",
-            "to",
-            "extend",
-            "updateTime",
-            "from",
-            "body",
-            "createTime",
-            "source",
-            "messageId",
-            "smsStatus",
-            "toPhone",
-            "fromPhone",
-            "type",
-            "receiveTime",
-            "size",
-            "content",
-            "code",
-            "errorcode",
-            "request_id",
-            "balance",
-            "result",
-            "originTo",
-            "data",
-            "text",
-            "template",
-            "params",
-            "name",
-            "send_at",
-            "validity_period",
-            "metadata",
-            "callback_url",
-            "limit",
-            "cursor",
-            "created_after",
-        ])
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn no_bytes_break_a_parser(data in prop::collection::vec(any::<u8>(), 0..300)) {
-            all(&data);
-        }
-
-        #[test]
-        fn no_fields_break_a_parser(how in any::<u8>(), fields in prop::collection::vec((name(), word()), 0..12), list in any::<bool>()) {
-            let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&fields).finish();
-            let object: serde_json::Map<String, serde_json::Value> =
-                fields.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
-            let json = if list {
-                serde_json::json!({ "code": "000000", "result": [object], "statusReportList": [object] })
-            } else {
-                object.into()
-            };
-            for body in [form, json.to_string(), fields.first().map_or_else(String::new, |(_, value)| value.clone())] {
-                all(body.as_bytes());
-                all(&[&[how], body.as_bytes()].concat());
-            }
-        }
-    }
-}
+mod tests;

@@ -104,7 +104,7 @@ fn config(carrier: SocketAddr) -> String {
         KeyHash::of(AUDIT)
     );
     for (name, address) in addresses.chain([("nowhere".to_owned(), nowhere)]) {
-        config += &format!(
+        let providers = format!(
             r#"
             [providers.nx_{name}]
             driver = "nxcloud_did"
@@ -138,6 +138,7 @@ fn config(carrier: SocketAddr) -> String {
             params = ["code"]
             "#
         );
+        config.push_str(&providers);
     }
     config
 }

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::gateway::{AUDIT, OPS, SHOP};
+use super::junk::{FIELDS, JUNK, KEYS, METHODS, PARTS, TYPES, VALUES};
+use crate::support::gateway::{OPS, SHOP};
 
 /// One request.
 pub struct Case {
@@ -74,133 +75,17 @@ fn operations() -> Vec<Operation> {
     operations
 }
 
-const METHODS: [&str; 11] =
-    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "get", "PROPFIND"];
-
-const KEYS: [&str; 7] = [SHOP, OPS, AUDIT, "", "sgw_live_wrong", "x", "sgw_live_\u{fc}"];
-
-/// Parts of an address, as they go over the wire.
-const PARTS: [&str; 20] = [
-    "%",
-    "%z",
-    "%zz",
-    "%00",
-    "%ff",
-    "%c0%80",
-    "%ed%a0%80",
-    "%2f",
-    "%2e%2e",
-    "..",
-    ".",
-    "",
-    "%0d%0aX:1",
-    "'--",
-    "{x}",
-    "msg_00000000000000000000000000",
-    "msg_zzzzzzzzzzzzzzzzzzzzzzzzzz",
-    "inb_01arz3ndektsv4rrffq69g5fav",
-    "*",
-    "\u{fc}",
-];
-
-/// Values of a parameter.
-const VALUES: [&str; 22] = [
-    "",
-    "%",
-    "%00",
-    "a%00b",
-    "%ff",
-    "%ed%a0%80",
-    "-1",
-    "0",
-    "99999999999999999999999",
-    "1e309",
-    "NaN",
-    "null",
-    "[]",
-    "+84361234567",
-    "%2B84361234567",
-    "2026-13-45T99:99:99Z",
-    "9999-12-31T23:59:59Z",
-    "0000-01-01T00:00:00%2B23:59",
-    "MTptc2dfMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA",
-    "MTo",
-    "' or 1=1 --",
-    "sent",
-];
-
-/// JSON that is wrong wherever a value of a message stands, as text, since much of it no JSON library would write.
-const JUNK: [&str; 30] = [
-    "null",
-    "true",
-    "[]",
-    "{}",
-    "-1",
-    "1e400",
-    "123456789012345678901234567890",
-    "0.1",
-    "\"\"",
-    "\"\\u0000\"",
-    "\"\\ud800\"",
-    "\"\\udc00\\ud800\"",
-    "\"a\\u0000b\"",
-    "[[]]",
-    "[null]",
-    "{\"\":\"\"}",
-    "nul",
-    "'x'",
-    "\"unclosed",
-    "\"\\x\"",
-    "NaN",
-    "Infinity",
-    "+1",
-    "01",
-    "1.",
-    ".5",
-    "\"\u{1}\"",
-    "/* */ 1",
-    "undefined",
-    "{\"a\":1,\"a\":2}",
-];
-
-/// The fields of a message, each with a value that would be taken.
-const FIELDS: [(&str, &str); 14] = [
-    ("to", "\"+99900000001\""),
-    ("text", "\"hello\""),
-    ("template", "{\"name\":\"parcel\",\"params\":{\"place\":\"x\"}}"),
-    ("channel", "\"sms\""),
-    ("category", "\"otp\""),
-    ("from", "\"ACME\""),
-    ("route", "\"sms\""),
-    ("provider", "\"sandbox\""),
-    ("send_at", "\"2026-01-01T00:00:00Z\""),
-    ("validity_period", "60"),
-    ("sensitive", "true"),
-    ("client_reference", "\"r\""),
-    ("metadata", "{\"a\":\"b\"}"),
-    ("callback_url", "\"https://example.com\""),
-];
-
-const TYPES: [&str; 8] = [
-    "application/json",
-    "text/plain",
-    "",
-    "application/x-www-form-urlencoded",
-    "multipart/form-data; boundary=x",
-    "application/json; charset=utf-16",
-    "application/xml",
-    "\u{fc}",
-];
-
 fn request(method: &str, target: &str, key: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n");
-    if !key.is_empty() {
-        head += &format!("authorization: Bearer {key}\r\n");
-    }
-    if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
-        head += &format!("content-length: {}\r\n", body.len());
-    }
+    let key = if key.is_empty() { String::new() } else { format!("authorization: Bearer {key}\r\n") };
+    let has_length = !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH");
+    let length = if has_length { format!("content-length: {}\r\n", body.len()) } else { String::new() };
+    let head = format!("{method} {target} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n{key}{length}");
     [head.as_bytes(), headers.as_bytes(), b"\r\n", body].concat()
+}
+
+/// Many of a kind, told apart by a number.
+fn numbered(count: usize, before: &str, after: &str) -> String {
+    (0..count).map(|number| [before, &number.to_string(), after].concat()).collect()
 }
 
 fn case(name: &str, expected: Expected, bytes: Vec<u8>) -> Case {
@@ -321,7 +206,7 @@ fn headers(operation: &Operation, cases: &mut Vec<Case>) {
         let expected = if size > 16_384 { Expected::Refused } else { expected };
         cases.push(case(name, expected, request(&operation.method, &path, SHOP, &headers, body)));
     }
-    let many: String = (0..300).map(|index| format!("x-{index}: y\r\n")).collect();
+    let many = numbered(300, "x-", ": y\r\n");
     cases.push(case("many headers", expected, request(&operation.method, &path, SHOP, &many, body)));
     let long = format!("{path}?{}", "x".repeat(70_000));
     cases.push(case("a huge address", Expected::Refused, request(&operation.method, &long, SHOP, JSON, body)));
@@ -349,10 +234,7 @@ fn bodies(operation: &Operation, dice: &mut Dice, cases: &mut Vec<Case>) {
     push("over the limit", format!("{{\"never\":\"{}\"}}", "x".repeat(64 * 1024)).as_bytes());
     push("far over the limit", &vec![b' '; 2 * 1024 * 1024]);
     push("a list of many", format!("[{}1]", "1,".repeat(30_000)).as_bytes());
-    push(
-        "many names",
-        format!("{{{}\"z\":1}}", (0..5000).map(|n| format!("\"{n}\":1,")).collect::<String>()).as_bytes(),
-    );
+    push("many names", format!("{{{}\"z\":1}}", numbered(5000, "\"", "\":1,")).as_bytes());
     push(
         "a long name with many faults",
         format!("{{\"{}\":[{}1]}}", "n".repeat(40_000), "\"\\u0000\",".repeat(2000)).as_bytes(),
@@ -402,9 +284,8 @@ fn messages(dice: &mut Dice, cases: &mut Vec<Case>) {
         format!("{{{rest}\"{field}\":{value}}}")
     };
     // What is right by chance somewhere: a flag that is true, an empty object of the app's own data.
-    let right = |field: &str, junk: &str| {
-        matches!((field, junk), ("sensitive", "true") | ("metadata", "{}") | ("metadata", "{\"\":\"\"}"))
-    };
+    let right =
+        |field: &str, junk: &str| matches!((field, junk), ("sensitive", "true") | ("metadata", "{}" | "{\"\":\"\"}"));
     for (field, value) in FIELDS {
         for junk in JUNK.into_iter().filter(|junk| !right(field, junk)) {
             push(format!("{field} is {junk}"), with(field, junk), dice.of(&[SHOP, OPS]));
@@ -414,7 +295,7 @@ fn messages(dice: &mut Dice, cases: &mut Vec<Case>) {
         push(format!("{field} is long"), with(field, &format!("\"{}\"", "9".repeat(20_000))), SHOP);
         push(
             format!("{field} has many"),
-            with(field, &format!("{{{}\"z\":\"\"}}", (0..200).map(|n| format!("\"k{n}\":\"v\",")).collect::<String>())),
+            with(field, &format!("{{{}\"z\":\"\"}}", numbered(200, "\"k", "\":\"v\","))),
             SHOP,
         );
         push(format!("{field} has a long name"), with(field, &format!("{{\"{}\":\"v\"}}", "n".repeat(9000))), SHOP);

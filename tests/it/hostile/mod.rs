@@ -4,6 +4,7 @@
 //! never a fault of ours, every refusal is a problem with a code, and nothing is written.
 
 mod cases;
+mod junk;
 mod wire;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -40,7 +40,7 @@ create table attempts (
 ) partition by range (message_id);
 
 create index attempts_provider_message on attempts (provider_message_id, provider) where provider_message_id is not null;
-create index attempts_call on attempts (call_id);
+create index attempts_call on attempts (call_id, recipient);
 
 -- The day (UTC) of a UUIDv7: its first 48 bits are milliseconds since 1970.
 create function day_of_uuid(id uuid) returns date

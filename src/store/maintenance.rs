@@ -130,13 +130,31 @@ pub async fn orphaned(
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<MessageId>, StoreError> {
+    // From one provider to the next along the index: a long queue has as few of them as a short one.
+    let waited_for = sqlx::query_scalar!(
+        r#"with recursive p (provider) as (
+               (select provider from queue where send_due is not null and lease is null order by provider limit 1)
+               union all
+               select (select q.provider from queue q
+                       where q.send_due is not null and q.lease is null and q.provider > p.provider
+                       order by q.provider limit 1)
+               from p where p.provider is not null
+           )
+           select provider as "provider!" from p where provider is not null"#
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let gone: Vec<String> = waited_for.into_iter().filter(|provider| !configured.contains(provider)).collect();
+    if gone.is_empty() {
+        return Ok(Vec::new());
+    }
     let rows = sqlx::query_scalar!(
         "select q.message_id from queue q join messages m on m.id = q.message_id
-         where not (q.provider = any($3)) and q.send_due <= $2 and q.lease is null and q.has_next and q.expires_at > $2
+         where q.provider = any($3) and q.send_due <= $2 and q.lease is null and q.has_next and q.expires_at > $2
          order by q.send_due limit $1 for update of q, m skip locked",
         limit,
         now,
-        configured,
+        &gone,
     )
     .fetch_all(connection)
     .await?;

@@ -143,11 +143,17 @@ impl Db {
             ("enable_mergejoin", "off"),
             ("jit", "off"),
         ]);
-        let pool = |lock_timeout: &'static str, part: u32| {
+        // Those statements are always the same; to plan one anew over all days costs more than to run it.
+        let planned_once = options.clone().options([("plan_cache_mode", "force_generic_plan")]);
+        let pool = |options: &PgConnectOptions, lock_timeout: &'static str, part: u32| {
             let options = options.clone().options([("lock_timeout", lock_timeout)]);
             connection::pool(options, (max_connections * part / 8).max(1))
         };
-        Self { api: pool(LOCK_TIMEOUT, 2), intake: pool(LOCK_TIMEOUT_OF_INTAKE, 3), work: pool(LOCK_TIMEOUT, 3) }
+        Self {
+            api: pool(&options, LOCK_TIMEOUT, 2),
+            intake: pool(&planned_once, LOCK_TIMEOUT_OF_INTAKE, 3),
+            work: pool(&planned_once, LOCK_TIMEOUT, 3),
+        }
     }
 
     /// Runs a unit of work in one transaction, in a task of its own, and commits it.

@@ -107,12 +107,19 @@ pub async fn by_call(
     let recipients: Vec<&str> = questions.iter().map(|(_, recipient)| *recipient).collect();
     // An empty recipient stands for "the only one of the call".
     let rows = sqlx::query!(
-        r#"select n.ordinal as "ordinal!", min(a.message_id::text)::uuid as "message_id!", min(a.number) as "number!"
-           from unnest($1::uuid[], $2::text[]) with ordinality as n (call, recipient, ordinal)
-           join attempts a on a.call_id = n.call and (n.recipient = '' or a.recipient = n.recipient)
-                and a.message_id >= $3
-           group by n.ordinal
-           having count(*) = 1"#,
+        r#"with n as materialized (
+               select * from unnest($1::uuid[], $2::text[]) with ordinality as n (call, recipient, ordinal)
+           ), found as (
+               select n.ordinal, a.message_id, a.number from n
+               join attempts a on a.call_id = n.call and a.recipient = n.recipient and a.message_id >= $3
+               where n.recipient <> ''
+               union all
+               select n.ordinal, a.message_id, a.number from n
+               join attempts a on a.call_id = n.call and a.message_id >= $3
+               where n.recipient = ''
+           )
+           select ordinal as "ordinal!", min(message_id::text)::uuid as "message_id!", min(number) as "number!"
+           from found group by ordinal having count(*) = 1"#,
         &calls,
         &recipients as &[&str],
         first_uuid_at(since),

@@ -165,7 +165,7 @@ impl Draft {
             && !self.numbers.contains(&ready.to)
     }
 
-    fn add(&mut self, message: StoredMessage, ready: Ready, attempt: AttemptId) {
+    fn add(&mut self, mut message: StoredMessage, ready: Ready, attempt: AttemptId) {
         let submission = Submission {
             attempt_id: attempt,
             attempt_number: message.life.attempts.last().map_or(1, |attempt| attempt.number),
@@ -173,6 +173,8 @@ impl Draft {
             text: ready.content.text,
             binding: ready.bound,
         };
+        // The call has it now; whoever writes down the answer needs none.
+        message.content = StoredContent::Erased;
         self.weight += submission.weight();
         self.numbers.insert(ready.to);
         self.submissions.push(submission);

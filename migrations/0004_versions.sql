@@ -42,6 +42,31 @@ create table attempts (
 create index attempts_provider_message on attempts (provider_message_id, provider) where provider_message_id is not null;
 create index attempts_call on attempts (call_id, recipient);
 
+-- As before, but a day's table is made by itself and attached then: that lets others read and write meanwhile, which
+-- `create table … partition of` does not.
+create or replace function ensure_partitions(first_day date, last_day date) returns integer
+language plpgsql as $$
+declare
+    parent text;
+    day date;
+    name text;
+    made integer := 0;
+begin
+    foreach parent in array array['messages', 'attempts', 'decisions', 'callbacks', 'reports'] loop
+        for day in select generate_series(first_day, last_day, interval '1 day')::date loop
+            name := parent || '_' || to_char(day, 'YYYYMMDD');
+            if to_regclass(name) is null then
+                execute format('create table %I (like %I including all) with (fillfactor = 70)', name, parent);
+                execute format('alter table %I attach partition %I for values from (%L) to (%L)',
+                    parent, name, first_uuid_of_day(day), first_uuid_of_day(day + 1));
+                made := made + 1;
+            end if;
+        end loop;
+    end loop;
+    return made;
+end
+$$;
+
 -- The day (UTC) of a UUIDv7: its first 48 bits are milliseconds since 1970.
 create function day_of_uuid(id uuid) returns date
 language sql immutable as $$

@@ -263,14 +263,10 @@ async fn keep_house(engine: &Engine) -> Result<(), StoreError> {
     if dropped > 0 {
         tracing::info!(partitions = dropped, keep_days, "old days were dropped");
     }
-    Db::unit(&engine.db().work, move |connection| {
-        Box::pin(async move {
-            maintenance::ensure_partitions(&mut *connection, now).await?;
-            while idempotency::forget(&mut *connection, now).await? > 0 {}
-            Ok(())
-        })
-    })
-    .await
+    Db::unit(&engine.db().work, move |connection| Box::pin(maintenance::ensure_partitions(connection, now))).await?;
+    // In small commits: whoever uses a key that is just being forgotten waits for it.
+    while Db::unit(&engine.db().work, move |connection| Box::pin(idempotency::forget(connection, now))).await? > 0 {}
+    Ok(())
 }
 
 #[cfg(test)]

@@ -69,6 +69,11 @@ pub async fn judge(site: &Site, run: Run, apps: &Apps, gateway: &Client) -> Verd
     drop(tokio::time::timeout(ENDS_WITHIN, site.simulator.idle()).await);
     apps.repeat(if run.long { 100 } else { 20 }).await;
     let posted = apps.end();
+    let put_forward = (!run.long).then_some(site);
+    let open = |message: &Value| ["queued", "sending", "scheduled"].contains(&string(&message["status"]));
+    // What still waits to go out goes out before the carrier's list is read.
+    until(gateway, &posted, put_forward, ENDS_WITHIN, |_, message| !open(message)).await;
+    drop(tokio::time::timeout(ENDS_WITHIN, site.simulator.idle()).await);
     let known = known(site, carrier);
     let mut verdict = Verdict {
         posted: posted.begun,
@@ -84,11 +89,9 @@ pub async fn judge(site: &Site, run: Run, apps: &Apps, gateway: &Client) -> Verd
     if unasked > 0 {
         verdict.problems.push(format!("the carrier has {unasked} messages that nobody was told of"));
     }
-    let put_forward = (!run.long).then_some(site);
     until(gateway, &posted, put_forward, ENDS_WITHIN, |number, message| {
-        let open = ["queued", "sending", "scheduled"].contains(&string(&message["status"]));
         let reported = known.get(&number).is_some_and(|known| known.reported.is_some());
-        !open && (!reported || message["final"] == true)
+        !open(message) && (!reported || message["final"] == true)
     })
     .await;
     if carrier == Carrier::Voice {

@@ -188,9 +188,11 @@ async fn a_message_that_was_claimed_but_not_written_is_unknown_and_never_sent() 
 #[tokio::test]
 async fn a_claim_that_was_not_committed_is_made_again() {
     let site = nx_site().await;
+    site.pause("nx").await;
     let mut killed = site.start().await;
-    let mut brake = site.hold_table("attempts").await;
     let id = killed.text(TO, "hello").await;
+    let mut brake = site.hold_table("attempts").await;
+    site.resume().await;
     brake.reached("insert into attempts").await;
     killed.kill();
     brake.release().await;

@@ -59,16 +59,21 @@ async fn a_push_that_says_what_no_row_can_hold_keeps_no_other_back() {
     site.simulator.next_for(TO, silent());
     let id = process.text(TO, "hello").await;
     let message = process.wait_for_status(&id, "sent").await;
-    let before_the_calendar = form(&[
+    let refused = form(&[
         ("messageId", "mo-1"),
         ("toPhone", "8615088888888"),
         ("fromPhone", "8618637616887"),
         ("content", "hi"),
-        ("receiveTime", "-9999-01-01 00:00:00"),
     ]);
+    site.run(
+        "create function refuse() returns trigger language plpgsql as
+             $$ begin raise exception 'no' using errcode = '22000'; end $$;
+         create trigger refuse before insert on inbound_messages for each row execute function refuse()",
+    )
+    .await;
     // Neither can be applied now; both are applied by the sweep, the bad one first.
     let brake = site.hold_table("reports, inbound_messages").await;
-    assert_eq!(process.push_receipt(before_the_calendar).await, Some(200));
+    assert_eq!(process.push_receipt(refused).await, Some(200));
     let receipt = nx_receipt(string(&message["provider_message_id"]), TO, "DELIVRD");
     assert_eq!(process.push_receipt(receipt).await, Some(200));
     process.kill();

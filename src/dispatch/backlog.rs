@@ -20,8 +20,7 @@ impl Engine {
     pub async fn follow_backlog(&self) -> Result<(), StoreError> {
         let live = self.live();
         let now = self.clock().now();
-        let sending =
-            live.providers.iter().filter(|(_, provider)| provider.availability.unavailable(now).is_none());
+        let sending = live.providers.iter().filter(|(_, provider)| provider.availability.unavailable(now).is_none());
         let providers: Vec<String> = sending.map(|(name, _)| name.clone()).collect();
         let oldest = if self.is_held() {
             Vec::new()

@@ -94,12 +94,11 @@ async fn apply(
     known: bool,
     now: Timestamp,
 ) -> Result<HashSet<String>, StoreError> {
-    let mut messages = match as_claimed(entries).filter(|_| known) {
-        Some(messages) => messages,
-        None => {
-            let ids: Vec<MessageId> = entries.iter().map(|entry| entry.message).collect();
-            life::lock(&mut *connection, &ids).await?
-        }
+    let mut messages = if let Some(messages) = as_claimed(entries).filter(|_| known) {
+        messages
+    } else {
+        let ids: Vec<MessageId> = entries.iter().map(|entry| entry.message).collect();
+        life::lock(&mut *connection, &ids).await?
     };
     let places: HashMap<MessageId, usize> =
         messages.iter().enumerate().map(|(place, message)| (message.life.id, place)).collect();

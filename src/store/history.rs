@@ -4,9 +4,13 @@
 //! depth and nothing is shown twice while new messages come in.
 //!
 //! To plan a query over all days costs more than most queries themselves. So a page is looked for in the newest days first and
-//! in older ones only when it is not full; and what an index finds wherever it is has a plan that is made once.
+//! in older ones only when it is not full; and what an index finds wherever it is has a plan that is made once. What is rare and
+//! has no index of its own is not looked for for ever: after a second the page ends where the search came to.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _, postgres::PgRow, types::Json};
 use uuid::Uuid;
@@ -73,8 +77,23 @@ pub struct MessageFilter {
 
 /// How far the clocks of two processes may be apart, generously.
 const CLOCKS_DIFFER: chrono::TimeDelta = chrono::TimeDelta::days(1);
-/// How many days are looked through at once, until a page is full; then all that are left.
-const SPANS_IN_DAYS: [i64; 3] = [2, 8, 30];
+/// The newest days are looked through first; each further span is twice as long, as long as that is fast.
+const FIRST_SPAN: chrono::TimeDelta = chrono::TimeDelta::days(1);
+/// From this length on a span covers all that is left.
+const LONGEST_SPAN: chrono::TimeDelta = chrono::TimeDelta::days(1000);
+/// A span that took no longer is followed by a longer one.
+const FAST: Duration = Duration::from_millis(50);
+/// After so long a page ends where the search came to.
+const SEARCHED_FOR: Duration = Duration::from_secs(1);
+
+/// What a search for one page found.
+#[derive(Debug)]
+pub struct Found {
+    /// The messages, newest first.
+    pub records: Vec<MessageRecord>,
+    /// The search ended before the page was full: what is older than this was not looked at.
+    pub searched_down_to: Option<MessageId>,
+}
 
 const SELECT: &str =
     "select id, app, batch_id, test, status, completed_at, recipient, country, channel, sender, category,
@@ -98,29 +117,49 @@ pub async fn find(
 }
 
 /// One page of messages with their attempts, newest first.
-pub async fn list(
-    connection: &mut PgConnection,
-    filter: &MessageFilter,
-    now: Timestamp,
-) -> Result<Vec<MessageRecord>, StoreError> {
-    let mut rows = Vec::new();
-    if filter.is_found_by_an_index() {
+pub async fn list(connection: &mut PgConnection, filter: &MessageFilter, now: Timestamp) -> Result<Found, StoreError> {
+    let (rows, searched_down_to) = if filter.is_found_by_an_index() {
         // With values in view the planner would look at every day anew; with a plan for all values it does so once.
         sqlx::raw_sql("set local plan_cache_mode = force_generic_plan").execute(&mut *connection).await?;
         let mut query = filter.query(filter.page.limit, filter.oldest(), filter.newest());
-        rows = query.build().fetch_all(&mut *connection).await?;
+        let rows = query.build().fetch_all(&mut *connection).await?;
         sqlx::raw_sql("set local plan_cache_mode = auto").execute(&mut *connection).await?;
+        (rows, None)
     } else {
-        for (oldest, newest) in filter.spans(now) {
-            let missing = filter.page.limit - i64::try_from(rows.len()).unwrap_or(i64::MAX);
-            if missing <= 0 {
-                break;
-            }
-            let mut query = filter.query(missing, oldest, Some(newest));
-            rows.extend(query.build().fetch_all(&mut *connection).await?);
+        search(&mut *connection, filter, now).await?
+    };
+    Ok(Found { records: records(connection, &rows).await?, searched_down_to: searched_down_to.map(MessageId) })
+}
+
+/// Looks through one span of time after the other, the newest first, until the page is full or all is looked through. When that
+/// takes too long, it says how far it came.
+async fn search(
+    connection: &mut PgConnection,
+    filter: &MessageFilter,
+    now: Timestamp,
+) -> Result<(Vec<PgRow>, Option<Uuid>), StoreError> {
+    let (began, oldest) = (Instant::now(), filter.oldest());
+    let mut newest = filter.newest().unwrap_or_else(|| first_uuid_at(now + CLOCKS_DIFFER));
+    let (mut rows, mut span) = (Vec::new(), FIRST_SPAN);
+    loop {
+        let start = first_uuid_at(time_of(newest) - span);
+        let is_last = span >= LONGEST_SPAN || oldest.is_some_and(|oldest| oldest >= start);
+        let from = if is_last { oldest } else { Some(start) };
+        let missing = filter.page.limit - i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let began_span = Instant::now();
+        rows.extend(filter.query(missing, from, Some(newest)).build().fetch_all(&mut *connection).await?);
+        let is_full = i64::try_from(rows.len()).is_ok_and(|found| found >= filter.page.limit);
+        if is_full || is_last {
+            return Ok((rows, None));
+        }
+        newest = start;
+        if began.elapsed() > SEARCHED_FOR {
+            return Ok((rows, Some(newest)));
+        }
+        if began_span.elapsed() < FAST {
+            span = span * 2;
         }
     }
-    records(connection, &rows).await
 }
 
 impl MessageFilter {
@@ -139,23 +178,6 @@ impl MessageFilter {
     fn newest(&self) -> Option<Uuid> {
         let of_batch = self.batch_id.map(|batch| first_uuid_at(batch.time() + CLOCKS_DIFFER));
         [self.created_before.map(first_uuid_at), self.page.before, of_batch].into_iter().flatten().min()
-    }
-
-    /// The time that it covers, cut into spans that grow, the newest first. The last one may have no beginning.
-    fn spans(&self, now: Timestamp) -> Vec<(Option<Uuid>, Uuid)> {
-        let oldest = self.oldest();
-        let mut newest = self.newest().unwrap_or_else(|| first_uuid_at(now + CLOCKS_DIFFER));
-        let mut spans = Vec::new();
-        for days in SPANS_IN_DAYS {
-            let start = first_uuid_at(time_of(newest) - chrono::TimeDelta::days(days));
-            if oldest.is_some_and(|oldest| oldest >= start) {
-                break;
-            }
-            spans.push((Some(start), newest));
-            newest = start;
-        }
-        spans.push((oldest, newest));
-        spans
     }
 
     fn query(&self, limit: i64, oldest: Option<Uuid>, newest: Option<Uuid>) -> QueryBuilder<Postgres> {

@@ -59,12 +59,8 @@ async fn a_push_that_says_what_no_row_can_hold_keeps_no_other_back() {
     site.simulator.next_for(TO, silent());
     let id = process.text(TO, "hello").await;
     let message = process.wait_for_status(&id, "sent").await;
-    let refused = form(&[
-        ("messageId", "mo-1"),
-        ("toPhone", "8615088888888"),
-        ("fromPhone", "8618637616887"),
-        ("content", "hi"),
-    ]);
+    let refused =
+        form(&[("messageId", "mo-1"), ("toPhone", "8615088888888"), ("fromPhone", "8618637616887"), ("content", "hi")]);
     site.run(
         "create function refuse() returns trigger language plpgsql as
              $$ begin raise exception 'no' using errcode = '22000'; end $$;

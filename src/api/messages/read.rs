@@ -8,7 +8,7 @@ use crate::{
         auth::{MayRead, visible_app},
         error::ApiError,
         openapi::{ListProblems, ReadProblems},
-        page::Page,
+        page::{Cursor, Page},
         path::Id,
         query::Query,
         state::ApiState,
@@ -42,7 +42,12 @@ pub(super) const NO_MESSAGE: ApiError = ApiError::NotFound("There is no message 
         ("cursor" = Option<String>, Query, max_length = 512,
             description = "`next_cursor` of the page before, with the same filters."),
     ),
-    responses((status = 200, description = "One page.", body = Page<Message>), ListProblems),
+    responses(
+        (status = 200, body = Page<Message>,
+            description = "One page. When few of many messages fit the filters it may hold fewer than `limit`, or none, although \
+                           there are more: `next_cursor` says so."),
+        ListProblems,
+    ),
     extensions(("x-role" = json!("app"))),
 )]
 pub async fn list(
@@ -52,10 +57,12 @@ pub async fn list(
 ) -> Result<Json<Page<Message>>, ApiError> {
     let (filter, limit) = filter::messages(query, &identity, &state.loaded.load().config)?;
     let (db, now) = (state.engine.db(), state.engine.clock().now());
-    let records =
+    let found =
         db.read(move |connection| Box::pin(async move { history::list(connection, &filter, now).await })).await?;
-    let data = records.into_iter().map(Message::from).collect();
-    Ok(Json(Page::cut(data, limit, |last: &Message| last.id)))
+    let data = found.records.into_iter().map(Message::from).collect();
+    let mut page = Page::cut(data, limit, |last: &Message| last.id);
+    page.next_cursor = page.next_cursor.or(found.searched_down_to.map(Cursor::write));
+    Ok(Json(page))
 }
 
 /// Read a message

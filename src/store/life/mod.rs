@@ -283,4 +283,3 @@ pub struct Lease {
     /// How long it holds, in database time.
     pub length: Duration,
 }
-

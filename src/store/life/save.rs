@@ -185,8 +185,7 @@ pub(in crate::store) async fn insert_queue(
     let apps: Vec<&str> = messages.iter().map(|message| message.app.as_str()).collect();
     let classes: Vec<i16> = messages.iter().map(|message| class(message.life.category)).collect();
     let expiries: Vec<Timestamp> = messages.iter().map(|message| message.life.expires_at).collect();
-    let scheduled: Vec<bool> =
-        messages.iter().map(|message| message.life.status == MessageStatus::Scheduled).collect();
+    let scheduled: Vec<bool> = messages.iter().map(|message| message.life.status == MessageStatus::Scheduled).collect();
     sqlx::query!(
         "insert into queue (message_id, app, class, provider, step, tries, group_limit, has_next, attempts, send_due,
                             timer_due, expires_at, scheduled, lease, lease_until)
@@ -269,7 +268,9 @@ async fn insert_decisions(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let each = || {
-        messages.iter().flat_map(|message| message.life.decisions.iter().map(move |decision| (message.life.id, decision)))
+        messages
+            .iter()
+            .flat_map(|message| message.life.decisions.iter().map(move |decision| (message.life.id, decision)))
     };
     if each().next().is_none() {
         return Ok(());

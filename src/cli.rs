@@ -54,7 +54,7 @@ pub struct Serve {
 pub enum ProcessRole {
     /// Take requests and callbacks
     Api,
-    /// Send messages and webhooks
+    /// Send messages
     Worker,
 }
 

@@ -16,8 +16,9 @@
 //! # The life of a message
 //!
 //! 1. [`api::messages`] reads the request; [`routing`] fixes the steps.
-//! 2. [`dispatch::accept`] stores many requests in one commit and answers each after it.
-//! 3. [`dispatch::line`], one for each provider, locks what is due and what free slots will send now.
+//! 2. [`dispatch::accept`] stores many requests in one commit and answers each after it. What has a free slot and nothing waiting
+//!    before it is stored with its attempt and its lease.
+//! 3. For the rest [`dispatch::line`], one for each provider, locks what is due, as much as free slots will send now.
 //! 4. It opens attempts under a lease and commits. No transaction is open during a call.
 //! 5. The driver in [`providers`] makes the call and translates the answer.
 //! 6. [`dispatch::record`] writes the answers down: sent, tried again, the next step, failed, or unknown.

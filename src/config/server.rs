@@ -18,7 +18,7 @@ const SPOOL_MAX_MIB: u64 = 256;
 /// `[server]`
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// API, console, health, metrics.
+    /// The API and its documentation, health, metrics.
     pub listen: SocketAddr,
     /// A listener that serves only `/callbacks` and `/healthz`.
     pub callback_listen: Option<SocketAddr>,

@@ -9,9 +9,9 @@
 //! | `spool` | keeps pushes in local files while the database does not take them |
 //! | [`sweep`] | what time brings: leases that ran out, validity, windows, polls, partitions |
 //!
-//! Every part loads messages under a row lock, lets one thing happen to each ([`crate::domain::life`]), and saves them in one
-//! transaction. No transaction is open while a provider is called. There is no leader: any number of processes do all of this
-//! on one database.
+//! Every part has messages under a row lock or with their versions, lets one thing happen to each ([`crate::domain::life`]), and
+//! saves them in one transaction. No transaction is open while a provider is called. There is no leader: any number of processes
+//! do all of this on one database.
 
 use std::{
     sync::{

@@ -204,7 +204,7 @@ impl MessageFilter {
             query.push(" and batch_id = ").push_bind(batch.0);
         }
         if let Some(native) = &self.provider_message_id {
-            // Also the id of an attempt that was not the last. The index is by provider first, so the providers are named.
+            // Also the id of an attempt that was not the last. The index is by id and provider, so the providers are named too.
             query.push(" and id in (select message_id from attempts where provider = any(");
             query.push_bind(self.all_providers.clone()).push(") and provider_message_id = ").push_bind(native.clone());
             query.push(")");

@@ -31,7 +31,7 @@ pub async fn ensure_partitions(connection: &mut PgConnection, now: Timestamp) ->
 }
 
 /// Drops the days that are older than they are kept, and inbound messages of those days. A day with a message that is not final
-/// stays. Attempts and reports may be younger than their message, and go with their own day.
+/// stays. Attempts go with their message; decisions, pushes and reports may be younger than it, and go with their own day.
 pub async fn drop_old_days(connection: &mut PgConnection, keep_days: u32, now: Timestamp) -> Result<i32, StoreError> {
     let oldest = (now - chrono::TimeDelta::days(i64::from(keep_days))).date_naive();
     take_turn(&mut *connection).await?;

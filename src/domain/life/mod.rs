@@ -1,8 +1,9 @@
 //! The life of a message: the pure state machine behind every change of status.
 //!
-//! A [`Life`] is a message as the engine sees it: its plan, its attempts, and what is left to do. The engine loads it under a
-//! row lock, lets one thing happen to it (an answer, a report, a timer, a lease that ran out), and saves it. Each of these is a
-//! method here that takes the time as an argument and touches nothing else, so every rule can be tested without a database.
+//! A [`Life`] is a message as the engine sees it: its plan, its attempts, and what is left to do. The engine loads it, lets one
+//! thing happen to it (an answer, a report, a timer, a lease that ran out), and saves it; a row lock or its version keeps others
+//! out. Each of these is a method here that takes the time as an argument and touches nothing else, so every rule can be tested
+//! without a database.
 //!
 //! The status is never set; it is one fold over the attempts and the work that is left (`fold`).
 

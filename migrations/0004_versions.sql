@@ -1,5 +1,9 @@
 -- Fewer indexes and no locks on the way of most messages; measured in benches/REPORT.md.
 
+-- Copying may take longer than an ordinary statement.
+set local statement_timeout = 0;
+set local lock_timeout = 0;
+
 -- Goes up with every change of a message or of what belongs to it. Whoever saves says which version it knew, so that nothing has
 -- to be locked between reading and saving.
 alter table messages add column version integer not null default 0;
@@ -67,19 +71,15 @@ begin
 end
 $$;
 
--- The day (UTC) of a UUIDv7: its first 48 bits are milliseconds since 1970.
-create function day_of_uuid(id uuid) returns date
-language sql immutable as $$
-    select (to_timestamp(('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 1000.0) at time zone 'utc')::date
-$$;
-
+-- A message of any day that there is may be tried again.
 do $$
 declare
     first date;
     last date;
 begin
-    select day_of_uuid(min(message_id::text)::uuid), day_of_uuid(max(message_id::text)::uuid) into first, last
-    from attempts_before;
+    select min(to_date(right(c.relname, 8), 'YYYYMMDD')), max(to_date(right(c.relname, 8), 'YYYYMMDD')) into first, last
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'messages'::regclass;
     if first is not null then
         perform ensure_partitions(first, last);
     end if;

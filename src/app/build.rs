@@ -41,7 +41,7 @@ pub(super) async fn database(config: &Config, clock: &Clock) -> anyhow::Result<(
         other => other?,
     }
     let now = clock.now();
-    Db::unit(&db.work, move |connection| Box::pin(maintenance::ensure_partitions(connection, now))).await?;
+    db.long_unit(move |connection| Box::pin(maintenance::ensure_partitions(connection, now))).await?;
     Ok((db, postgres))
 }
 

@@ -81,7 +81,9 @@ impl Engine {
 }
 
 pub(super) fn spawn(engine: &Engine, queue: mpsc::Receiver<Request>) {
-    writers::spawn(engine, queue, &engine.shared.closed, |engine, group| async move {
+    // They are among the calls, since they begin some: what comes of those is written down after them.
+    let tracker = &engine.shared.calls;
+    writers::spawn(engine, queue, &engine.shared.closed, tracker, |engine, group| async move {
         let size = u32::try_from(group.len()).unwrap_or(u32::MAX);
         metrics::histogram!("sms_gateway_accept_group_size").record(f64::from(size));
         store(&engine, group).await;
@@ -175,9 +177,17 @@ fn provider_at_once(insert: &Insert) -> Option<&str> {
     insert.message.plan.steps.first().filter(|_| due).map(|step| step.provider.as_str())
 }
 
-/// A key that another process is just using is held there: its request waits in vain and must not take the others with it.
+/// A key that another process is just using is held there: its request waits in vain and must not take the others with it. Nor
+/// must one that no row can hold.
 async fn not_stored(engine: &Engine, error: &StoreError, writes: &[Write], answers: Vec<Answer>) {
     let in_use = error.is_lock_timeout() && writes.iter().any(|(_, key)| key.is_some());
+    if error.lies_with_the_data() && writes.len() > 1 {
+        for ((insert, key), answer) in writes.iter().zip(answers) {
+            let request = Request { insert: insert.clone(), key: key.clone(), answer };
+            Box::pin(store(engine, vec![request])).await;
+        }
+        return;
+    }
     let mut again = Vec::new();
     for ((insert, key), answer) in writes.iter().zip(answers) {
         if !in_use {

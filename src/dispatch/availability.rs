@@ -362,6 +362,8 @@ impl State {
             return None;
         }
         self.throttle = Some(throttle.clone());
+        // The database does not know it yet: that it is not there means nothing.
+        self.throttle_is_shared = false;
         Some(throttle)
     }
 

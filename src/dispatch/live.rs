@@ -50,6 +50,8 @@ pub struct LiveProvider {
     pub calls: CallLog,
     /// Calls at once.
     pub in_flight: Arc<Semaphore>,
+    /// Questions at once about what became of messages; they take no room from calls, nor from the way back after a failure.
+    pub polls: Arc<Semaphore>,
     /// More may wait for it than its line has claimed: what is accepted now has to wait behind it.
     pub backlog: AtomicBool,
     /// Something may be due for it.
@@ -65,8 +67,9 @@ impl LiveProvider {
         let (exempt, tolerance) = (driver.capabilities().breaker_exempt, driver.capabilities().clock_tolerance);
         let availability = Availability::new(&name, exempt, tolerance, section.max_in_flight);
         let in_flight = Arc::new(Semaphore::new(section.max_in_flight));
+        let polls = Arc::new(Semaphore::new(section.max_in_flight));
         let (calls, backlog) = (CallLog::default(), AtomicBool::new(true));
-        Self { name, section, driver, availability, calls, in_flight, backlog, wake: Notify::new() }
+        Self { name, section, driver, availability, calls, in_flight, polls, backlog, wake: Notify::new() }
     }
 
     /// What the driver can do.

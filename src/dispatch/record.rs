@@ -39,7 +39,8 @@ pub(super) struct Entry {
 }
 
 pub(super) fn spawn(engine: &Engine, queue: mpsc::Receiver<Entry>) {
-    writers::spawn(engine, queue, &engine.shared.ended, |engine, group| async move {
+    let tracker = &engine.shared.writers;
+    writers::spawn(engine, queue, &engine.shared.ended, tracker, |engine, group| async move {
         record(&engine, Arc::new(group)).await;
     });
 }
@@ -112,7 +113,7 @@ async fn apply(
         let (number, evidence) = (attempt.number, live.evidence(&attempt.provider));
         message.life.answered(number, &entry.answer, message.came_from, evidence, retry, now);
     }
-    let mut waiting = early_reports(&mut *connection, live, entries, &messages).await?;
+    let mut waiting = early_reports(&mut *connection, live, entries, &messages, now).await?;
     settle::absorb(&mut waiting, &mut messages, now);
     life::save(&mut *connection, &messages.iter().collect::<Vec<_>>(), None, now).await?;
     reports::update(connection, &waiting).await?;
@@ -136,6 +137,7 @@ async fn early_reports(
     live: &Live,
     entries: &[Entry],
     messages: &[StoredMessage],
+    now: Timestamp,
 ) -> Result<Vec<reports::StoredReport>, StoreError> {
     let meant: HashSet<AttemptId> = entries.iter().map(|entry| entry.attempt).collect();
     let answered: Vec<_> = messages
@@ -150,7 +152,7 @@ async fn early_reports(
     let echoes = |provider: &str| live.capabilities(provider).is_some_and(|it| it.echoes_reference);
     let calls: Vec<CallId> =
         answered.iter().filter(|(_, attempt)| echoes(&attempt.provider)).map(|(_, attempt)| attempt.call_id).collect();
-    let mut waiting = reports::lock_waiting_for(connection, &ids, &calls).await?;
+    let mut waiting = reports::lock_waiting_for(connection, &ids, &calls, now).await?;
     for report in &mut waiting {
         let target = &report.report.target;
         let is_meant = |(message, attempt): &&(&StoredMessage, &crate::domain::life::Attempt)| {

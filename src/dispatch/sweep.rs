@@ -235,7 +235,7 @@ fn ask(engine: &Engine, question: Question) {
     let Some(provider) = engine.live().providers.get(&question.provider).cloned() else { return };
     let of_task = engine.clone();
     engine.spawn(async move {
-        let Ok(_slot) = provider.in_flight.clone().acquire_owned().await else { return };
+        let Ok(_slot) = provider.polls.clone().acquire_owned().await else { return };
         if reach(Step::PollBegins).await.is_err() {
             return;
         }
@@ -256,16 +256,18 @@ fn ask(engine: &Engine, question: Question) {
 
 async fn keep_house(engine: &Engine) -> Result<(), StoreError> {
     let now = engine.clock().now();
+    // The coming days first: without their tables nothing is taken any more.
+    engine.db().long_unit(move |connection| Box::pin(maintenance::ensure_partitions(connection, now))).await?;
+    // In small commits: whoever uses a key that is just being forgotten waits for it.
+    while Db::unit(&engine.db().work, move |connection| Box::pin(idempotency::forget(connection, now))).await? > 0 {}
     let keep_days = engine.live().config.retention.messages_days;
-    let dropped =
-        Db::unit(&engine.db().work, move |connection| Box::pin(maintenance::drop_old_days(connection, keep_days, now)))
-            .await?;
+    let dropped = engine
+        .db()
+        .long_unit(move |connection| Box::pin(maintenance::drop_old_days(connection, keep_days, now)))
+        .await?;
     if dropped > 0 {
         tracing::info!(partitions = dropped, keep_days, "old days were dropped");
     }
-    Db::unit(&engine.db().work, move |connection| Box::pin(maintenance::ensure_partitions(connection, now))).await?;
-    // In small commits: whoever uses a key that is just being forgotten waits for it.
-    while Db::unit(&engine.db().work, move |connection| Box::pin(idempotency::forget(connection, now))).await? > 0 {}
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use tokio::{
     sync::{Mutex, mpsc},
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Engine;
 use crate::error_chain::chain;
@@ -22,9 +22,15 @@ const WRITERS: usize = 2;
 /// After so long a group is no reason any more to let the next one wait.
 const SLOW: Duration = Duration::from_millis(50);
 
-/// Writes what comes through a queue in groups. After `until`, what is left in the queue is written, and then the writers end.
-pub(super) fn spawn<T, F, W>(engine: &Engine, queue: mpsc::Receiver<T>, until: &CancellationToken, write: W)
-where
+/// Writes what comes through a queue in groups, in tasks of a tracker. After `until`, what is left in the queue is written, and
+/// then the writers end.
+pub(super) fn spawn<T, F, W>(
+    engine: &Engine,
+    queue: mpsc::Receiver<T>,
+    until: &CancellationToken,
+    tracker: &TaskTracker,
+    write: W,
+) where
     T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
     W: Fn(Engine, Vec<T>) -> F + Clone + Send + 'static,
@@ -32,7 +38,7 @@ where
     let queue = Arc::new(Mutex::new(queue));
     for _ in 0..WRITERS {
         let (engine_of_task, queue, until, write) = (engine.clone(), queue.clone(), until.clone(), write.clone());
-        engine.spawn_writer(async move {
+        tracker.spawn(async move {
             loop {
                 let mut queue = queue.lock().await;
                 let group = next_group(&mut queue, &until).await;

@@ -77,11 +77,16 @@ pub async fn insert(
 }
 
 /// Locks some pushes that were kept but not read yet, oldest first.
-pub async fn lock_waiting(connection: &mut PgConnection, limit: i64) -> Result<Vec<StoredCallback>, StoreError> {
+pub async fn lock_waiting(
+    connection: &mut PgConnection,
+    providers: &[String],
+    limit: i64,
+) -> Result<Vec<StoredCallback>, StoreError> {
     let rows = sqlx::query!(
         r#"select id, provider, headers as "headers: Json<Vec<(String, String)>>", path, body, call_reference
-           from callbacks where state = 'waiting' order by id limit $1 for update skip locked"#,
+           from callbacks where state = 'waiting' and provider = any($2) order by id limit $1 for update skip locked"#,
         limit,
+        providers,
     )
     .fetch_all(connection)
     .await?;

@@ -24,7 +24,9 @@ use super::StoreError;
 /// For a free connection that answers, or a new one.
 const ACQUIRE_WITHIN: Duration = Duration::from_millis(1500);
 /// More than the server's own limit for a statement, which tells more than silence does.
-const SILENCE: Duration = Duration::from_secs(6);
+pub(super) const SILENCE: Duration = Duration::from_secs(6);
+/// The same for the making and dropping of days' tables, whose statements may take two minutes.
+pub(super) const LONG_SILENCE: Duration = Duration::from_secs(130);
 /// For what came in while the whole process was stopped.
 const LAST_LOOK: Duration = Duration::from_millis(500);
 /// A connection that was not used for so long is asked whether it is still there before it is used.
@@ -57,7 +59,12 @@ pub(super) fn pool(options: PgConnectOptions, size: u32) -> PgPool {
 }
 
 /// Runs work in one transaction, in a task of its own, and commits it. Dropping the future does not cut the work off.
-pub(super) async fn in_transaction<T, F>(pool: &PgPool, begin: &'static str, work: F) -> Result<T, StoreError>
+pub(super) async fn in_transaction<T, F>(
+    pool: &PgPool,
+    begin: &'static str,
+    silence: Duration,
+    work: F,
+) -> Result<T, StoreError>
 where
     T: Send + 'static,
     F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
@@ -66,10 +73,14 @@ where
     tokio::spawn(async move {
         let mut connection = match pool.acquire().await {
             Ok(connection) => connection,
-            Err(error) => return drop(answer.send(Err(error.into()))),
+            Err(error) => {
+                // Whoever waits for the answer may want back what the work holds.
+                drop(work);
+                return drop(answer.send(Err(error.into())));
+            }
         };
         let committed = AssertUnwindSafe(commit(&mut connection, begin, work)).catch_unwind();
-        let cut_off = match unless_silent(SILENCE, committed).await {
+        let cut_off = match unless_silent(silence, committed).await {
             Some(Ok(done)) => Ok(done),
             Some(Err(_)) => Err(StoreError::Panicked),
             None => Err(StoreError::Silent),

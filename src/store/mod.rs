@@ -76,6 +76,8 @@ impl StoreError {
         match self {
             // What made it panic was in what it had to do.
             Self::Corrupt { .. } | Self::Panicked => true,
+            // A row of a later version of the program, say: it reads no better the next time.
+            Self::Database(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => true,
             Self::Database(error) => {
                 // Classes of SQLSTATE: data exceptions, broken constraints, and what is over a limit of the program.
                 let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
@@ -162,7 +164,16 @@ impl Db {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        connection::in_transaction(pool, "begin", work).await
+        connection::in_transaction(pool, "begin", connection::SILENCE, work).await
+    }
+
+    /// The same for what changes tables, and may take minutes: nobody waits for an answer.
+    pub async fn long_unit<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    {
+        connection::in_transaction(&self.work, "begin", connection::LONG_SILENCE, work).await
     }
 
     /// Runs a reading unit of work, in a task of its own. All that it reads is of one moment, so that a message and its attempts,
@@ -172,7 +183,8 @@ impl Db {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        connection::in_transaction(&self.api, "begin isolation level repeatable read, read only", work).await
+        let begin = "begin isolation level repeatable read, read only";
+        connection::in_transaction(&self.api, begin, connection::SILENCE, work).await
     }
 
     /// Applies the migrations that are missing.

@@ -29,6 +29,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/adr/0003-one-state-machine.md",
     "docs/adr/0004-a-push-in-one-commit.md",
     "docs/adr/0005-a-spool-for-pushes.md",
+    "docs/adr/0006-versions-and-leases-at-accept.md",
 ];
 
 fn top() -> &'static Path {

@@ -113,10 +113,11 @@ async fn turn(engine: &Engine, provider: &Arc<LiveProvider>) -> Result<Found, St
     let now = engine.clock().now();
     match provider.availability.pass(provider.calls_in_flight(), now) {
         Pass::Open(room) => {
-            let Some(slots) = free_slots(provider, room).await else { return Ok(Found::Nothing) };
-            if engine.stopping() {
-                return Ok(Found::Nothing);
-            }
+            let Some(slots) = provider.try_slots(room.min(GROUP)) else {
+                // Much may have changed by the time that one is free, so all is asked again.
+                drop(provider.in_flight.acquire().await);
+                return Ok(Found::Some);
+            };
             hand_over(engine, provider, slots, usize::MAX).await
         }
         Pass::Probe(why) => {
@@ -156,15 +157,6 @@ async fn hand_over(
     let found = if prepared.is_empty() { Found::Nothing } else { Found::Some };
     make_calls(engine, provider, prepared, &mut slots);
     Ok(found)
-}
-
-/// Waits for a free slot and takes those that are free, at most so many.
-async fn free_slots(provider: &LiveProvider, most: usize) -> Option<OwnedSemaphorePermit> {
-    let mut slots = provider.in_flight.clone().acquire_owned().await.ok()?;
-    if let Some(more) = provider.try_slots(most.min(GROUP).saturating_sub(1)) {
-        slots.merge(more);
-    }
-    Some(slots)
 }
 
 /// The provider is not there: what has somewhere else to go, goes.
@@ -281,7 +273,8 @@ pub(super) fn handed_over(prepared: &mut [Prepared]) -> impl Iterator<Item = &mu
 pub(super) struct Opened(Arc<Mutex<Vec<(MessageId, AttemptId)>>>);
 
 /// A commit that was cut off may still take place, so the attempts are looked for more than once.
-const TAKEN_BACK_AFTER: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(5)];
+const TAKEN_BACK_AFTER: [Duration; 5] =
+    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(30)];
 
 impl Opened {
     /// All is written and only the commit is left.
@@ -300,7 +293,10 @@ impl Opened {
         let of_task = engine.clone();
         engine.spawn(async move {
             for wait in TAKEN_BACK_AFTER {
-                of_task.pause(wait).await;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = of_task.shared.stop.cancelled() => {}
+                }
                 for (message, attempt) in opened.iter().copied() {
                     let entry = record::Entry { message, attempt, claimed: None, answer: answer.clone() };
                     drop(of_task.shared.record.send(entry).await);

@@ -26,7 +26,9 @@ pub(in crate::dispatch) async fn apply_waiting(engine: &Engine) -> Result<usize,
     let (count, next) = Db::unit(&engine.db().work, move |connection| {
         Box::pin(async move {
             let live = of_task.live();
-            let waiting = callbacks::lock_waiting(&mut *connection, AT_ONCE).await?;
+            // What came for a provider that this process does not know waits for one that does.
+            let known: Vec<String> = live.providers.keys().cloned().collect();
+            let waiting = callbacks::lock_waiting(&mut *connection, &known, AT_ONCE).await?;
             let (count, mut arrivals) = (waiting.len(), Vec::with_capacity(waiting.len()));
             for callback in waiting {
                 match read_again(&of_task, &live, &callback) {

@@ -130,7 +130,10 @@ pub(super) fn spawn(
     queue: mpsc::Receiver<Arrival>,
     mut feed: mpsc::Receiver<(String, Vec<CallbackEvent>)>,
 ) {
-    writers::spawn(engine, queue, &engine.shared.ended, |engine, group| async move { settle(&engine, group).await });
+    let tracker = &engine.shared.writers;
+    writers::spawn(engine, queue, &engine.shared.ended, tracker, |engine, group| async move {
+        settle(&engine, group).await;
+    });
     let of_task = engine.clone();
     engine.spawn_writer(async move {
         loop {

@@ -127,7 +127,10 @@ fn count(event: &'static str, records: usize) {
 }
 
 pub(super) fn spawn(engine: &Engine, queue: mpsc::Receiver<Push>) {
-    writers::spawn(engine, queue, &engine.shared.ended, |engine, group| async move { write(&engine, group).await });
+    let tracker = &engine.shared.writers;
+    writers::spawn(engine, queue, &engine.shared.ended, tracker, |engine, group| async move {
+        write(&engine, group).await;
+    });
     let of_task = engine.clone();
     engine.spawn_writer(async move {
         loop {
@@ -199,11 +202,19 @@ impl From<io::Error> for NotReplayed {
 /// Stores what lies in the spool, oldest first, and deletes what is stored.
 async fn replay(engine: &Engine) -> Result<(), NotReplayed> {
     let spool = &engine.shared.spool;
+    let mut unread = None;
     loop {
         let folder = spool.folder.clone();
         for path in blocking(move || folder::waiting(&folder)).await? {
-            if let Some(taken) = blocking(move || Taken::take(path)).await? {
-                replay_file(engine, taken).await?;
+            let replayed = match blocking(move || Taken::take(path)).await {
+                Ok(Some(taken)) => replay_file(engine, taken).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(NotReplayed::File(error)),
+            };
+            match replayed {
+                // One file that cannot be read must not keep the others back.
+                Err(NotReplayed::File(error)) => unread = Some(error),
+                other => other?,
             }
         }
         // Only now, when the database has taken all the others: an hour without it makes no thousand files.
@@ -214,7 +225,7 @@ async fn replay(engine: &Engine) -> Result<(), NotReplayed> {
     if spool.in_use.swap(false, Ordering::Relaxed) {
         tracing::info!("the database takes pushes again");
     }
-    Ok(())
+    unread.map_or(Ok(()), |error| Err(NotReplayed::File(error)))
 }
 
 async fn replay_file(engine: &Engine, taken: Taken) -> Result<(), NotReplayed> {

@@ -233,7 +233,8 @@ impl Life {
 
     /// Is there a step after the one that waits?
     pub fn has_next_step(&self) -> bool {
-        self.send.is_some_and(|send| self.next_step_after(send.step).is_some())
+        // A route that never goes on has nowhere to go, whatever its steps.
+        self.plan.failover != Failover::Never && self.send.is_some_and(|send| self.next_step_after(send.step).is_some())
     }
 
     /// The step of a hand-over.

@@ -88,6 +88,12 @@ fn a_route_that_never_goes_on_waits_for_a_provider_that_is_not_there() {
 }
 
 #[test]
+fn a_route_that_never_goes_on_has_no_next_step_whatever_its_steps() {
+    let life = Story::of(Plan { failover: Failover::Never, ..plan(&[None, None]) }).life;
+    assert!(!life.has_next_step());
+}
+
+#[test]
 fn a_step_that_was_used_or_passed_over_is_not_gone_back_to() {
     let mut story = Story::of(plan(&[None, None, None]));
     story.hand_over(&refused(FailoverAllowed::Yes));

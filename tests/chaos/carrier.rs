@@ -119,9 +119,10 @@ fn faults() -> FaultRates {
         answer_garbled: 0.005,
         answer_slow: 0.02,
         answer_never: 0.004,
-        refused: 0.01,
-        throttled: 0.01,
-        busy: 0.01,
+        refused: 0.015,
+        // Each holds the whole provider for a second: more of them would measure nothing but waiting.
+        throttled: 0.0005,
+        busy: 0.015,
         error_not_taken: 0.005,
         error_taken: 0.005,
         report_early: 0.1,

@@ -187,6 +187,7 @@ async fn the_long_form() {
                 let freezes = kills.div_ceil(12);
                 let ran = Run { carrier, processes, seed, kills, freezes, rate, long: true }.run().await;
                 println!("{} with {processes}, seed {seed}: {}", carrier.name(), ran.judgement());
+                ran.problems().for_each(|problem| println!("  {problem}"));
                 runs.push(ran);
             }
         }

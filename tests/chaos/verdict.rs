@@ -24,7 +24,7 @@ use crate::support::{
 };
 
 /// Leases are 7 s, and a report that waits is looked at ever more rarely.
-const ENDS_WITHIN: Duration = Duration::from_mins(1);
+const ENDS_WITHIN: Duration = Duration::from_mins(2);
 /// Messages that are asked about at once.
 const AT_ONCE: usize = 8;
 /// Stories that a failure tells in full.

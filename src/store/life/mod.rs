@@ -1,7 +1,7 @@
 //! Loading a message's life, and saving what happened to it. Always many at a time.
 //!
 //! Two ways keep changes from overwriting each other. What is mostly alone with its message reads without a lock ([`read`]), and
-//! [`save`] finds out by the message's version whether somebody was faster; then the unit of work is done again, with locks.
+//! [`save()`] finds out by the message's version whether somebody was faster; then the unit of work is done again, with locks.
 //! What is mostly not alone locks first ([`lock`], [`lock_due`]). The lock is the message's row, always taken in the order of the
 //! ids, so that two units of work that touch the same messages wait for each other and never dead-lock.
 

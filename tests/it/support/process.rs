@@ -63,6 +63,7 @@ impl Site {
     }
 
     /// With carriers that are not the ordinary ones.
+    #[cfg(feature = "fail-points")]
     pub async fn with_simulator(config: &str, options: SimulatorOptions) -> Self {
         let database = TestDatabase::create().await;
         let url = database.url().to_owned();

@@ -212,8 +212,9 @@ impl Life {
             Some(ErrorCode::InternalError) => self.own_faults() < MOST_OWN_FAULTS,
             Some(_) | None => tries < retry.max_attempts,
         };
+        // Nor does one that served as a probe and found the provider still gone serve again, as long as it has somewhere to go.
         let again = (answer.not_connected || waits || (answer.verdict.retry_here && tries_left))
-            && !(too_long && next.is_some());
+            && !((too_long || answer.found_again) && next.is_some());
         if again {
             let detail = format!("again in {} ms", wait.as_millis());
             self.decide(DecisionKind::RetryScheduled, Some(number), Some(provider), detail);

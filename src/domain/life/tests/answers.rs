@@ -214,6 +214,13 @@ fn a_message_that_met_a_known_fault_goes_on_at_once_where_it_can() {
     assert_eq!((story.waits_for(), story.wait()), (Some(1), Duration::ZERO));
 }
 
+#[test]
+fn a_message_that_found_a_dead_provider_still_dead_goes_on_where_it_can() {
+    let mut story = Story::with(Failover::OnRejection);
+    story.hand_over(&Answer { not_connected: true, ..known_fault() });
+    assert_eq!(story.waits_for(), Some(1));
+}
+
 /// The gateway panics while it prepares the message.
 fn panics(story: &mut Story) {
     story.now = story.now.max(story.life.send.unwrap().due);

@@ -27,11 +27,7 @@ pub async fn save(
         return Ok(());
     }
     update_messages(&mut *connection, messages).await?;
-    let written: Vec<attempts::Written<'_>> = messages
-        .iter()
-        .flat_map(|message| message.life.attempts.iter().map(|attempt| (message.life.id, message.to.as_str(), attempt)))
-        .collect();
-    attempts::save(&mut *connection, &written).await?;
+    save_attempts(&mut *connection, messages).await?;
     save_queue(&mut *connection, messages, lease, now).await?;
     insert_decisions(connection, messages, now).await
 }

@@ -22,7 +22,7 @@ use super::{StoreError, attempts, messages::Insert, unsmall, word};
 use crate::domain::{
     Timestamp,
     content::{Content, TemplateUse},
-    ids::MessageId,
+    ids::{BatchId, MessageId},
     life::{Attempt, Changed, HandOver, Life, Plan},
     phone_number::PhoneNumber,
     status::MessageStatus,
@@ -41,6 +41,10 @@ pub struct StoredMessage {
     pub content: StoredContent,
     /// The hand-over that waits or is in flight: what an answer is judged by.
     pub came_from: HandOver,
+    /// The batch that it belongs to.
+    batch: Option<BatchId>,
+    /// It was final when it was read: its batch counts the open ones.
+    was_final: bool,
     /// How often it was changed before it was read.
     version: i32,
     /// It has a row in the queue.
@@ -72,12 +76,13 @@ impl StoredMessage {
             send: Some(came_from),
             decisions: Vec::new(),
         };
-        let (app, to) = (message.app.clone(), message.to.clone());
-        Self { life, app, to, content, came_from, version: 0, queued: true }
+        let (app, to, batch) = (message.app.clone(), message.to.clone(), message.batch_id);
+        Self { life, app, to, content, came_from, batch, was_final: false, version: 0, queued: true }
     }
 
     /// What it is once a commit has stored it for the first time.
     pub fn is_inserted(&mut self) {
+        self.was_final = self.life.is_final();
         self.life.attempts.iter_mut().for_each(|attempt| attempt.changed = Changed::No);
     }
 
@@ -102,6 +107,7 @@ pub enum StoredContent {
 struct Row {
     id: Uuid,
     app: String,
+    batch_id: Option<Uuid>,
     recipient: String,
     category: String,
     sensitive: bool,
@@ -176,6 +182,8 @@ impl TryFrom<Row> for StoredMessage {
             to: PhoneNumber::from_stored(row.recipient),
             content,
             came_from,
+            batch: row.batch_id.map(BatchId),
+            was_final: row.completed_at.is_some(),
             version: row.version,
             queued: row.queued,
         })
@@ -205,7 +213,7 @@ pub async fn read(connection: &mut PgConnection, messages: &[MessageId]) -> Resu
     let ids: Vec<Uuid> = messages.iter().map(|id| id.0).collect();
     let rows = sqlx::query_as!(
         Row,
-        r#"select m.id, m.app, m.recipient, m.category, m.sensitive, m.body, m.template,
+        r#"select m.id, m.app, m.batch_id, m.recipient, m.category, m.sensitive, m.body, m.template,
                   m.params as "params: Json<BTreeMap<String, String>>", m.sealed, m.plan as "plan: Json<Plan>", m.send_at,
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, q.message_id is not null as "queued!", q.attempts as "attempts?",
@@ -233,7 +241,7 @@ pub async fn lock_due(
 ) -> Result<Vec<StoredMessage>, StoreError> {
     let rows = sqlx::query_as!(
         Row,
-        r#"select m.id, m.app, m.recipient, m.category, m.sensitive, m.body, m.template,
+        r#"select m.id, m.app, m.batch_id, m.recipient, m.category, m.sensitive, m.body, m.template,
                   m.params as "params: Json<BTreeMap<String, String>>", m.sealed, m.plan as "plan: Json<Plan>", m.send_at,
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, true as "queued!", q.attempts as "attempts?", q.step as "step?",

@@ -13,6 +13,8 @@ use crate::support::{
 
 const TO: &str = "+84361234567";
 
+const DAY: i64 = 86_400;
+
 fn at(gateway: &TestGateway, seconds: i64) -> String {
     (gateway.clock.now() + chrono::TimeDelta::seconds(seconds)).to_rfc3339()
 }
@@ -30,7 +32,6 @@ async fn switch(gateway: &TestGateway, provider: &str, enabled: bool) {
 #[tokio::test]
 async fn send_at_is_at_most_thirty_days_ahead_and_five_minutes_ago() {
     let gateway = with_receipts(NXCLOUD).await;
-    const DAY: i64 = 86_400;
     for (seconds, status) in [(30 * DAY + 60, 422), (30 * DAY - 60, 202), (-330, 422)] {
         let body = json!({ "to": TO, "text": "hello", "send_at": at(&gateway, seconds) });
         let answer = gateway.post_message(body).await;
@@ -181,7 +182,7 @@ async fn an_unknown_that_is_final_completes_its_batch_and_a_late_report_does_not
     let done =
         gateway.until("it is completed", async || Some(read().await).filter(|it| it["status"] == "completed")).await;
     assert_eq!((done["counts"]["unknown"].as_u64(), done["counts"]["delivered"].as_u64()), (Some(1), Some(1)));
-    let listed = gateway.client.get(OPS, &format!("/v1/messages?status=unknown")).await;
+    let listed = gateway.client.get(OPS, "/v1/messages?status=unknown").await;
     let native = string(&listed.json["data"][0]["provider_message_id"]).to_owned();
     let receipt = nx_receipt(&native, "+84361234568", "DELIVRD");
     assert_eq!(gateway.push("nx", "nx-token", &[], receipt).await.status, 200);

@@ -15,6 +15,7 @@ pub mod backlog;
 pub mod budgets;
 pub mod callbacks;
 mod connection;
+pub mod events;
 pub mod history;
 pub mod idempotency;
 pub mod inbound;

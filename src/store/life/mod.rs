@@ -22,6 +22,7 @@ use super::{StoreError, attempts, messages::Insert, unsmall, word};
 use crate::domain::{
     Timestamp,
     content::{Content, TemplateUse},
+    event::{EventType, Told},
     ids::MessageId,
     life::{Attempt, Changed, HandOver, Life, Plan},
     phone_number::PhoneNumber,
@@ -45,6 +46,12 @@ pub struct StoredMessage {
     version: i32,
     /// It has a row in the queue.
     queued: bool,
+    /// As it was read: what its app knows.
+    told: Told,
+    /// How many events of it there were.
+    events: i16,
+    /// Where its events go instead of the app's webhook.
+    callback_url: Option<String>,
 }
 
 impl StoredMessage {
@@ -72,13 +79,31 @@ impl StoredMessage {
             send: Some(came_from),
             decisions: Vec::new(),
         };
-        let (app, to) = (message.app.clone(), message.to.clone());
-        Self { life, app, to, content, came_from, version: 0, queued: true }
+        let (app, to, callback_url) = (message.app.clone(), message.to.clone(), message.app_data.callback_url.clone());
+        let told = Told::of(&life);
+        Self { life, app, to, content, came_from, version: 0, queued: true, told, events: 0, callback_url }
+    }
+
+    /// What its app is to be told of, when it is saved as it stands now.
+    pub fn event(&self) -> Option<EventType> {
+        self.told.event_until(Told::of(&self.life))
+    }
+
+    /// How many events of it there were.
+    pub fn events(&self) -> i16 {
+        self.events
+    }
+
+    /// Where its events go instead of the app's webhook.
+    pub fn callback_url(&self) -> Option<&str> {
+        self.callback_url.as_deref()
     }
 
     /// What it is once a commit has stored it for the first time.
     pub fn is_inserted(&mut self) {
         self.life.attempts.iter_mut().for_each(|attempt| attempt.changed = Changed::No);
+        self.events = self.events.saturating_add(i16::from(self.event().is_some()));
+        self.told = Told::of(&self.life);
     }
 
     /// What it is once a commit has saved it for a call.
@@ -127,6 +152,8 @@ struct Row {
     group_limit: Option<i16>,
     send_due: Option<Timestamp>,
     version: i32,
+    events: i16,
+    callback_url: Option<String>,
 }
 
 impl TryFrom<Row> for StoredMessage {
@@ -171,6 +198,9 @@ impl TryFrom<Row> for StoredMessage {
             decisions: Vec::new(),
         };
         Ok(Self {
+            told: Told::of(&life),
+            events: row.events,
+            callback_url: row.callback_url,
             life,
             app: row.app,
             to: PhoneNumber::from_stored(row.recipient),
@@ -210,7 +240,7 @@ pub async fn read(connection: &mut PgConnection, messages: &[MessageId]) -> Resu
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, q.message_id is not null as "queued!", q.attempts as "attempts?",
                   q.step as "step?", q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?",
-                  m.version
+                  m.version, m.events, m.callback_url
            from messages m left join queue q on q.message_id = m.id
            where m.id = any($1) and m.id between $2 and $3
            order by m.id"#,
@@ -237,7 +267,8 @@ pub async fn lock_due(
                   m.params as "params: Json<BTreeMap<String, String>>", m.sealed, m.plan as "plan: Json<Plan>", m.send_at,
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, true as "queued!", q.attempts as "attempts?", q.step as "step?",
-                  q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?", m.version
+                  q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?", m.version,
+                  m.events, m.callback_url
            from queue q join messages m on m.id = q.message_id
            where q.provider = $1 and q.send_due <= $2 and q.lease is null and not q.scheduled and q.expires_at > $2
            order by q.class, q.send_due

@@ -24,6 +24,7 @@ use crate::{
     fail_points::{Step, reach},
     store::{
         Db, StoreError,
+        events::Receivers,
         idempotency::{self, IdempotencyKey, Used},
         life::{self, Lease, StoredMessage},
         messages::{self, Insert},
@@ -114,9 +115,9 @@ async fn store(engine: &Engine, group: Vec<Request>) {
     }
     let writes = Arc::new(writes);
     let (of_unit, opened) = (writes.clone(), Opened::default());
-    let (at_once, of_opened) = (AtOnce::for_each_provider(engine, &writes), opened.clone());
+    let (at_once, of_opened, live) = (AtOnce::for_each_provider(engine, &writes), opened.clone(), engine.live());
     let done = Db::unit(&engine.db().intake, move |connection| {
-        Box::pin(async move { commit(connection, &of_unit, at_once, &of_opened, now).await })
+        Box::pin(async move { commit(connection, &of_unit, at_once, &of_opened, &live.receivers, now).await })
     })
     .await;
     let done = match done {
@@ -220,6 +221,7 @@ async fn commit(
     writes: &[Write],
     at_once: HashMap<String, AtOnce>,
     opened: &Opened,
+    receivers: &Receivers,
     now: Timestamp,
 ) -> Result<Outcome, StoreError> {
     reach(Step::AcceptRead).await?;
@@ -244,7 +246,7 @@ async fn commit(
         .collect();
     let inserts: Vec<(&Insert, &StoredMessage)> =
         fresh.iter().filter_map(|insert| Some((*insert, *stored.get(&insert.message.id)?))).collect();
-    messages::insert(connection, &inserts, lease, now).await?;
+    messages::insert(connection, &inserts, lease, receivers, now).await?;
     let stored = stored.into_keys().collect();
     for (_, prepared, _) in &mut calls {
         opened.note(prepared);

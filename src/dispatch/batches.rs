@@ -17,6 +17,7 @@ use crate::{
     fail_points::{Step, reach},
     store::{
         Db, StoreError, batches,
+        events::Receivers,
         idempotency::{self, IdempotencyKey, Used},
         life::{self, StoredMessage},
         messages::{self, Failed, Insert},
@@ -76,11 +77,11 @@ async fn store(
     insert: BatchInsert,
     key: Option<IdempotencyKey>,
 ) -> Result<BatchAccepted, NotAccepted> {
-    let (now, of_unit) = (engine.clock().now(), key.clone());
+    let (now, of_unit, live) = (engine.clock().now(), key.clone(), engine.live());
     let waiting: Vec<StoredMessage> = insert.messages.iter().map(StoredMessage::new).collect();
     let providers = life::next_providers(&waiting);
     let done = Db::unit(&engine.db().intake, move |connection| {
-        Box::pin(async move { commit(connection, &insert, &waiting, of_unit.as_ref(), now).await })
+        Box::pin(async move { commit(connection, &insert, &waiting, of_unit.as_ref(), &live.receivers, now).await })
     })
     .await;
     let done = match done {
@@ -123,6 +124,7 @@ async fn commit(
     insert: &BatchInsert,
     waiting: &[StoredMessage],
     key: Option<&IdempotencyKey>,
+    receivers: &Receivers,
     now: Timestamp,
 ) -> Result<Done, StoreError> {
     reach(Step::AcceptRead).await?;
@@ -134,8 +136,11 @@ async fn commit(
     let open = u16::try_from(waiting.len()).unwrap_or(u16::MAX);
     batches::insert(&mut *connection, &insert.batch, open).await?;
     let pairs: Vec<(&Insert, &StoredMessage)> = insert.messages.iter().zip(waiting).collect();
-    messages::insert(&mut *connection, &pairs, None, now).await?;
-    messages::insert_failed(connection, &insert.failed).await?;
+    messages::insert(&mut *connection, &pairs, None, receivers, now).await?;
+    messages::insert_failed(&mut *connection, &insert.failed, receivers, now).await?;
+    if open == 0 {
+        batches::announce(connection, &[insert.batch.id], receivers, now).await?;
+    }
     reach(Step::AcceptWritten).await?;
     Ok(Done::Stored)
 }

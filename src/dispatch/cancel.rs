@@ -10,7 +10,9 @@ use crate::{
         status::MessageStatus,
     },
     store::{
-        Db, StoreError, batches, history,
+        Db, StoreError, batches,
+        events::Receivers,
+        history,
         life::{self, StoredMessage},
     },
 };
@@ -29,7 +31,7 @@ pub enum Canceled {
 impl Engine {
     /// Cancels a message. With an app: only if it is that app's.
     pub async fn cancel(&self, app: Option<String>, id: MessageId) -> Result<Canceled, StoreError> {
-        let now = self.clock().now();
+        let (now, live) = (self.clock().now(), self.live());
         Db::unit(&self.db().intake, move |connection| {
             Box::pin(async move {
                 let mut locked = life::lock(&mut *connection, &[id]).await?;
@@ -42,7 +44,7 @@ impl Engine {
                     return Ok(Canceled::TooLate);
                 }
                 if before != MessageStatus::Canceled {
-                    life::save(&mut *connection, &[message], None, now).await?;
+                    life::save(&mut *connection, &[message], None, &live.receivers, now).await?;
                 }
                 let record = history::find(connection, app.as_deref(), id).await?;
                 Ok(record.map_or(Canceled::NotThere, |record| Canceled::Done(Box::new(record))))
@@ -54,13 +56,13 @@ impl Engine {
     /// Cancels those messages of a batch that no provider has yet, and gives it back as it is then. None: there is no such batch
     /// for this app.
     pub async fn cancel_batch(&self, app: Option<String>, id: BatchId) -> Result<Option<BatchRecord>, StoreError> {
-        let now = self.clock().now();
+        let (now, live) = (self.clock().now(), self.live());
         Db::unit(&self.db().intake, move |connection| {
             Box::pin(async move {
                 if batches::find(&mut *connection, app.as_deref(), id).await?.is_none() {
                     return Ok(None);
                 }
-                cancel_waiting(&mut *connection, id, now).await?;
+                cancel_waiting(&mut *connection, id, &live.receivers, now).await?;
                 batches::find(connection, app.as_deref(), id).await
             })
         })
@@ -68,10 +70,15 @@ impl Engine {
     }
 }
 
-async fn cancel_waiting(connection: &mut sqlx::PgConnection, id: BatchId, now: Timestamp) -> Result<(), StoreError> {
+async fn cancel_waiting(
+    connection: &mut sqlx::PgConnection,
+    id: BatchId,
+    receivers: &Receivers,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let waiting = batches::waiting(&mut *connection, id).await?;
     let mut locked = life::lock(&mut *connection, &waiting).await?;
     // Some may have been claimed between the two looks, and some canceled.
     locked.retain_mut(|message| message.life.status != MessageStatus::Canceled && message.life.cancel(now));
-    life::save(connection, &locked.iter().collect::<Vec<&StoredMessage>>(), None, now).await
+    life::save(connection, &locked.iter().collect::<Vec<&StoredMessage>>(), None, receivers, now).await
 }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     StoreError,
+    events::{self, Receivers},
     life::{self, Lease, StoredMessage},
     small,
 };
@@ -19,11 +20,13 @@ pub struct Insert {
     pub sealed: Option<Vec<u8>>,
 }
 
-/// Stores messages and queues them, with the attempts that they begin with. `lease` is given to those that are being sent.
+/// Stores messages and queues them, with the attempts that they begin with. `lease` is given to those that are being sent. Apps are
+/// told of those that are born final; nothing else will ever be told of them, so the messages need not count it.
 pub async fn insert(
     connection: &mut PgConnection,
     inserts: &[(&Insert, &StoredMessage)],
     lease: Option<Lease>,
+    receivers: &Receivers,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if inserts.is_empty() {
@@ -32,7 +35,8 @@ pub async fn insert(
     insert_rows(&mut *connection, inserts).await?;
     let stored: Vec<&StoredMessage> = inserts.iter().map(|(_, stored)| *stored).collect();
     life::save_attempts(&mut *connection, &stored).await?;
-    life::insert_queue(connection, &stored, lease, now).await
+    life::insert_queue(&mut *connection, &stored, lease, now).await?;
+    events::of_messages(connection, &stored, receivers, now).await
 }
 
 /// A message that cannot be sent, and why.
@@ -50,13 +54,18 @@ pub struct Failed {
 
 /// Stores messages that are `failed` from the beginning. They are inserted as any other and changed at once, so that the columns
 /// which only these need cost the others nothing.
-pub async fn insert_failed(connection: &mut PgConnection, failed: &[Failed]) -> Result<(), StoreError> {
+pub async fn insert_failed(
+    connection: &mut PgConnection,
+    failed: &[Failed],
+    receivers: &Receivers,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     if failed.is_empty() {
         return Ok(());
     }
     let inserts: Vec<Insert> =
         failed.iter().map(|failed| Insert { message: failed.message.clone(), sealed: None }).collect();
-    let stored: Vec<StoredMessage> = inserts.iter().map(StoredMessage::new).collect();
+    let mut stored: Vec<StoredMessage> = inserts.iter().map(StoredMessage::new).collect();
     insert_rows(&mut *connection, &inserts.iter().zip(&stored).collect::<Vec<_>>()).await?;
     let ids: Vec<Uuid> = failed.iter().map(|failed| failed.message.id.0).collect();
     let codes: Vec<&str> = failed.iter().map(|failed| failed.cause.code.as_str()).collect();
@@ -78,9 +87,12 @@ pub async fn insert_failed(connection: &mut PgConnection, failed: &[Failed]) -> 
         &channels as &[Option<&str>],
         &senders as &[Option<&str>],
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    for (stored, failed) in stored.iter_mut().zip(failed) {
+        stored.life.born_failed(failed.cause.clone(), failed.message.created_at);
+    }
+    events::of_messages(connection, &stored.iter().collect::<Vec<_>>(), receivers, now).await
 }
 
 async fn insert_rows(connection: &mut PgConnection, inserts: &[(&Insert, &StoredMessage)]) -> Result<(), StoreError> {

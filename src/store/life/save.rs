@@ -14,15 +14,21 @@ use crate::{
         life::Life,
         status::{AttemptStatus, MessageStatus},
     },
-    store::{StoreError, attempts, batches, small},
+    store::{
+        StoreError, attempts, batches,
+        events::{self, Receivers},
+        small,
+    },
 };
 
 /// Saves what happened to messages. `lease` is given to those that are being sent. When somebody else changed one of them since
-/// it was read, nothing of it may stay: it ends with [`StoreError::Overtaken`], and so must the transaction.
+/// it was read, nothing of it may stay: it ends with [`StoreError::Overtaken`], and so must the transaction. What apps are to be
+/// told of is written with it.
 pub async fn save(
     connection: &mut PgConnection,
     messages: &[&StoredMessage],
     lease: Option<Lease>,
+    receivers: &Receivers,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if messages.is_empty() {
@@ -32,20 +38,12 @@ pub async fn save(
     save_attempts(&mut *connection, messages).await?;
     save_queue(&mut *connection, messages, lease, now).await?;
     insert_decisions(&mut *connection, messages, now).await?;
-    batches::note_open(connection, &opened_and_ended(messages), now).await
-}
-
-/// By how many the open messages of each batch change. Costs nothing where no message of a batch ends.
-fn opened_and_ended(messages: &[&StoredMessage]) -> BTreeMap<BatchId, i32> {
-    let mut changes = BTreeMap::new();
-    for message in messages {
-        let is_final = message.life.is_final();
-        if let Some(batch) = message.batch.filter(|_| message.was_final != is_final) {
-            *changes.entry(batch).or_default() += if is_final { -1 } else { 1 };
-        }
+    events::of_messages(&mut *connection, messages, receivers, now).await?;
+    let mut changes: BTreeMap<BatchId, i32> = BTreeMap::new();
+    for (batch, by) in messages.iter().filter_map(|message| message.opens()) {
+        *changes.entry(batch).or_default() += by;
     }
-    changes.retain(|_, change| *change != 0);
-    changes
+    batches::note_open(connection, &changes, receivers, now).await
 }
 
 /// Writes the attempts of messages that are new or changed.
@@ -80,6 +78,7 @@ async fn update_messages(connection: &mut PgConnection, messages: &[&StoredMessa
     let senders: Vec<Option<&str>> = shown().map(|a| Some(a?.sender.as_str())).collect();
     let segments: Vec<Option<i16>> = shown().map(|a| a?.segments.map(small)).collect();
     let prices: Vec<Option<&str>> = shown().map(|a| a?.price.as_deref()).collect();
+    let told: Vec<i16> = messages.iter().map(|message| i16::from(message.event().is_some())).collect();
     // No bounds on the ids here: the range would look cheaper than it is, and be read as a whole.
     let updated = sqlx::query!(
         "update messages as m
@@ -89,12 +88,12 @@ async fn update_messages(connection: &mut PgConnection, messages: &[&StoredMessa
              provider_message_id = case when n.provider is null then m.provider_message_id else n.native end,
              channel = coalesce(n.channel, m.channel), sender = coalesce(n.sender, m.sender),
              segments = coalesce(n.segments, m.segments), price = coalesce(n.price, m.price),
-             sealed = case when n.completed is null then m.sealed end
+             sealed = case when n.completed is null then m.sealed end, events = m.events + n.told
          from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[],
                      $8::text[], $9::boolean[], $10::text[], $11::text[], $12::text[], $13::text[], $14::smallint[],
-                     $15::text[], $16::integer[])
+                     $15::text[], $16::integer[], $17::smallint[])
               as n (id, status, completed, sent, code, category, retryable, provider_code, duplicate, provider, native,
-                    channel, sender, segments, price, version)
+                    channel, sender, segments, price, version, told)
          where m.id = n.id and m.version = n.version",
         &ids,
         &statuses as &[&str],
@@ -112,6 +111,7 @@ async fn update_messages(connection: &mut PgConnection, messages: &[&StoredMessa
         &segments as &[Option<i16>],
         &prices as &[Option<&str>],
         &versions,
+        &told,
     )
     .execute(connection)
     .await?;

@@ -16,6 +16,7 @@ mod crash_under_load;
 mod database_faults;
 mod documents;
 mod example;
+mod fairness;
 mod floors;
 mod hostile;
 mod huawei;

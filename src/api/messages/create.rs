@@ -128,7 +128,7 @@ fn compose(state: &ApiState, identity: &Identity, body: &Value) -> Result<NewMes
 /// hears so now can do something else.
 fn check_backlog(state: &ApiState, message: &NewMessage) -> Result<(), ApiError> {
     let Some(step) = message.plan.steps.first().filter(|_| message.send_at.is_none()) else { return Ok(()) };
-    let wait = state.engine.expected_wait(&step.provider, message.category);
+    let wait = state.engine.expected_wait(&step.provider, message.category, &message.app);
     let longest = (message.expires_at - message.created_at).to_std().unwrap_or_default() / 2;
     match wait.checked_sub(longest) {
         Some(over) if !over.is_zero() => Err(ApiError::Unavailable {

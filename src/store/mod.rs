@@ -15,6 +15,7 @@ pub mod backlog;
 pub mod budgets;
 pub mod callbacks;
 mod connection;
+pub mod deliveries;
 pub mod events;
 pub mod history;
 pub mod idempotency;

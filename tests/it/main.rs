@@ -35,3 +35,5 @@ mod sandbox;
 mod spool;
 mod support;
 mod voice;
+mod webhook_faults;
+mod webhooks;

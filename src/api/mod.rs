@@ -4,6 +4,7 @@
 
 pub mod apps;
 pub mod auth;
+pub mod batches;
 pub mod error;
 pub mod events;
 pub mod field_reader;

@@ -13,7 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    apps,
+    apps, batches,
     error::{ApiError, SOON},
     events,
     frame::framed,
@@ -29,6 +29,11 @@ fn v1() -> OpenApiRouter<ApiState> {
         .routes(routes!(messages::create::create, messages::read::list))
         .routes(routes!(messages::read::get))
         .routes(routes!(messages::timeline::events))
+        .routes(routes!(messages::cancel::cancel))
+        .routes(routes!(messages::preview::preview))
+        .routes(routes!(batches::create::create))
+        .routes(routes!(batches::read::get))
+        .routes(routes!(batches::read::cancel))
         .routes(routes!(inbound_messages::list))
         .routes(routes!(inbound_messages::get))
         .routes(routes!(events::list))

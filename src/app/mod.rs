@@ -171,10 +171,12 @@ impl Gateway {
         let drain = async {
             self.servers.close();
             self.servers.wait().await;
-            if let Some(sender) = &self.sender {
-                sender.drain().await;
-            }
-            self.engine.drain().await;
+            let webhooks = async {
+                if let Some(sender) = &self.sender {
+                    sender.drain().await;
+                }
+            };
+            tokio::join!(webhooks, self.engine.drain());
             self.watchers.close();
             self.watchers.wait().await;
             self.engine.db().close().await;

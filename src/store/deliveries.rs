@@ -167,16 +167,16 @@ pub struct Tried {
 }
 
 /// Writes down what came of tries. Whose lease is lost changes nothing any more: somebody else has it, or has asked for it anew.
-pub async fn record(connection: &mut PgConnection, tried: &[Tried]) -> Result<(), StoreError> {
-    let ids: Vec<Uuid> = tried.iter().map(|tried| tried.event.0).collect();
-    let leases: Vec<Uuid> = tried.iter().map(|tried| tried.lease).collect();
-    let deliveries: Vec<&str> = tried.iter().map(|tried| tried.delivery.as_str()).collect();
-    let next: Vec<Option<Timestamp>> = tried.iter().map(|tried| tried.next).collect();
-    let tries: Vec<i16> = tried.iter().map(|tried| small(tried.tries)).collect();
-    let urls: Vec<Option<&str>> = tried.iter().map(|tried| tried.url.as_deref()).collect();
-    let times: Vec<Timestamp> = tried.iter().map(|tried| tried.at).collect();
-    let codes: Vec<Option<i16>> = tried.iter().map(|tried| tried.status_code.map(small)).collect();
-    let errors: Vec<Option<&str>> = tried.iter().map(|tried| tried.error.as_deref()).collect();
+pub async fn record(connection: &mut PgConnection, results: &[Tried]) -> Result<(), StoreError> {
+    let ids: Vec<Uuid> = results.iter().map(|result| result.event.0).collect();
+    let leases: Vec<Uuid> = results.iter().map(|result| result.lease).collect();
+    let deliveries: Vec<&str> = results.iter().map(|result| result.delivery.as_str()).collect();
+    let next: Vec<Option<Timestamp>> = results.iter().map(|result| result.next).collect();
+    let tries: Vec<i16> = results.iter().map(|result| small(result.tries)).collect();
+    let urls: Vec<Option<&str>> = results.iter().map(|result| result.url.as_deref()).collect();
+    let times: Vec<Timestamp> = results.iter().map(|result| result.at).collect();
+    let codes: Vec<Option<i16>> = results.iter().map(|result| result.status_code.map(small)).collect();
+    let errors: Vec<Option<&str>> = results.iter().map(|result| result.error.as_deref()).collect();
     sqlx::query!(
         "with n as materialized (
              select u.*, coalesce(q.lease = u.lease, false) as counts

@@ -12,6 +12,7 @@ use crate::fail_points::MadeToFail;
 
 pub mod attempts;
 pub mod backlog;
+pub mod batches;
 pub mod budgets;
 pub mod callbacks;
 mod connection;

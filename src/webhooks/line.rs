@@ -113,7 +113,7 @@ impl LineState {
 }
 
 /// A lease on what is about to be delivered: longer than a try can take.
-pub const LEASE: Duration = Duration::from_secs(60);
+pub const LEASE: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {

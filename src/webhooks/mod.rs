@@ -18,7 +18,7 @@ mod deliver;
 mod line;
 mod post;
 mod record;
-mod schedule;
+pub mod schedule;
 mod sign;
 
 use std::{
@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -49,6 +49,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Looking more often than this gains nothing: what came meanwhile is found together.
 const REST: Duration = Duration::from_millis(20);
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
+/// A receiver that takes longer does not keep the process from ending.
+const WAITED_FOR_AT_THE_END: Duration = Duration::from_secs(5);
 /// Results that wait for their commit.
 const QUEUE_LENGTH: usize = 4096;
 /// Receivers of which nothing is on its way are remembered up to this many.
@@ -71,6 +73,8 @@ struct Shared {
     lines: Mutex<HashMap<Key, Arc<LineState>>>,
     results: mpsc::Sender<Entry>,
     tries: TaskTracker,
+    /// What is not answered by now is not waited for.
+    cut: CancellationToken,
     /// All tries have ended.
     ended: CancellationToken,
     writers: TaskTracker,
@@ -87,6 +91,7 @@ impl Sender {
                 lines: Mutex::default(),
                 results,
                 tries: TaskTracker::new(),
+                cut: CancellationToken::new(),
                 ended: CancellationToken::new(),
                 writers: TaskTracker::new(),
             }),
@@ -100,10 +105,13 @@ impl Sender {
         Ok(sender)
     }
 
-    /// Waits for the tries on their way and writes down what came of them. The engine must have been stopped before.
+    /// Waits a little for the tries on their way and writes down what came of them. The engine must have been stopped before.
     pub async fn drain(&self) {
         self.shared.tries.close();
-        self.shared.tries.wait().await;
+        if timeout(WAITED_FOR_AT_THE_END, self.shared.tries.wait()).await.is_err() {
+            self.shared.cut.cancel();
+            self.shared.tries.wait().await;
+        }
         self.shared.ended.cancel();
         self.shared.writers.close();
         self.shared.writers.wait().await;
@@ -172,6 +180,9 @@ impl Sender {
             if !is_probe && let Ok(more) = state.slots.clone().try_acquire_many_owned(more) {
                 room.merge(more);
             }
+            if engine.stopping() {
+                return;
+            }
             let catching_up = state.is_catching_up();
             let claimed = match self.claim(line, room.num_permits(), is_probe || catching_up).await {
                 Ok(claimed) => claimed,
@@ -190,9 +201,14 @@ impl Sender {
                 let Some(slot) = room.split(1) else { break };
                 let (of_task, line, state) = (self.clone(), line.clone(), state.clone());
                 self.shared.tries.spawn(async move {
-                    let Shared { engine, poster, results, .. } = &*of_task.shared;
-                    let entry = deliver::deliver(engine, poster, &state, &line, Try { claimed, is_probe }).await;
-                    drop(results.send(entry).await);
+                    let Shared { engine, poster, results, cut, .. } = &*of_task.shared;
+                    tokio::select! {
+                        entry = deliver::deliver(engine, poster, &state, &line, Try { claimed, is_probe }) => {
+                            drop(results.send(entry).await);
+                        }
+                        // Its lease runs out, and it is sent again.
+                        () = cut.cancelled() => {}
+                    }
                     drop(slot);
                 });
             }
@@ -204,8 +220,8 @@ impl Sender {
 
     async fn claim(&self, line: &Line, room: usize, whenever: bool) -> Result<Vec<Claimed>, StoreError> {
         let engine = &self.shared.engine;
-        let (live, now) = (engine.live(), engine.clock().now());
-        let webhook = live.config.apps.get(&line.app).and_then(|app| app.webhook_url.as_ref());
+        let (config, now) = (engine.live().config.clone(), engine.clock().now());
+        let webhook = config.apps.get(&line.app).and_then(|app| app.webhook_url.as_ref());
         let (webhook, line) = (webhook.map(|url| url.as_str().to_owned()), line.clone());
         let until = if whenever { now + WHENEVER } else { now };
         let limit = i64::try_from(room).unwrap_or(i64::MAX);

@@ -79,7 +79,7 @@ impl Poster {
             .header(USER_AGENT, concat!("sms-gateway/", env!("CARGO_PKG_VERSION")))
             .body(body);
         let mut response = match timeout(self.answer_within, request.send()).await {
-            Ok(answered) => answered.map_err(|error| told(error))?,
+            Ok(answered) => answered.map_err(told)?,
             Err(_) => return Err(format!("no answer within {} s", self.answer_within.as_secs())),
         };
         let answer = Answer { status: response.status().as_u16(), retry_after: retry_after(response.headers()) };

@@ -7,7 +7,9 @@
 
 mod aborted_posts;
 mod api;
+mod batches;
 mod callbacks;
+mod cancel;
 #[cfg(feature = "fail-points")]
 #[path = "../chaos/mod.rs"]
 mod chaos;
@@ -20,12 +22,14 @@ mod example;
 mod floors;
 mod hostile;
 mod huawei;
+mod idempotency;
 mod leaks;
 mod limits;
 mod nxcloud;
 mod operations;
 mod overload;
 mod panics;
+mod preview;
 mod private;
 mod provider_faults;
 mod provider_pauses;
@@ -34,6 +38,7 @@ mod routing;
 mod sandbox;
 mod spool;
 mod support;
+mod time;
 mod voice;
 mod webhook_faults;
 mod webhooks;

@@ -19,6 +19,7 @@ mod database_faults;
 mod documents;
 mod events;
 mod example;
+mod fairness;
 mod floors;
 mod hostile;
 mod huawei;

@@ -65,6 +65,7 @@ impl FromRequestParts<ApiState> for MaySend {
                 code: ProblemCode::RateLimited,
                 retry_after,
                 detail: "The app sends faster than its rate_per_second.".to_owned(),
+                pointer: None,
             }),
         }
     }

@@ -3,6 +3,7 @@
 //! | part | does |
 //! | --- | --- |
 //! | [`accept`] | stores what apps send, many requests in one commit |
+//! | [`screen`] | says which of them may not be sent: opt-outs and limits |
 //! | [`mod@line`] | one task for each provider: claims what is due, opens attempts, makes the calls |
 //! | [`record`] | writes down what came of the calls, many in one commit |
 //! | [`settle`] | takes in what carriers push, polls answer and the sandbox feeds |
@@ -43,8 +44,10 @@ pub mod breaker;
 pub mod health;
 pub mod line;
 pub mod live;
+mod opt_out;
 pub mod ramp;
 pub mod record;
+pub mod screen;
 pub mod settle;
 mod spool;
 pub mod sweep;
@@ -76,6 +79,7 @@ struct Shared {
     record: mpsc::Sender<record::Entry>,
     settle: mpsc::Sender<settle::Arrival>,
     spool: spool::Spool,
+    days: screen::LastKnownDays,
     changed: Notify,
     /// Messages are handed to providers by this process.
     dispatches: bool,
@@ -139,6 +143,7 @@ impl Engine {
                 record,
                 settle,
                 spool,
+                days: screen::LastKnownDays::default(),
                 changed: Notify::new(),
                 dispatches: duties.dispatch,
                 held: AtomicBool::new(parts.held),

@@ -7,6 +7,7 @@
 
 mod aborted_posts;
 mod api;
+mod app_limits;
 mod callbacks;
 #[cfg(feature = "fail-points")]
 #[path = "../chaos/mod.rs"]

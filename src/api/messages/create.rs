@@ -27,7 +27,10 @@ use crate::{
         problem::{FieldError, ProblemCode},
         state::{ApiState, Loaded},
     },
-    dispatch::accept::{Accepted, NotAccepted},
+    dispatch::{
+        accept::{Accepted, NotAccepted},
+        screen::ScreenedOut,
+    },
     domain::{
         Timestamp,
         error_code::ErrorCode,
@@ -105,8 +108,32 @@ pub async fn create(
             code: ProblemCode::IdempotencyKeyInProgress,
             detail: "Repeat the request in a moment: it answers with what the other one made.".into(),
         }),
+        Err(NotAccepted::ScreenedOut(why)) => Err(screened_out(why)),
         Err(NotAccepted::Full) => Err(ApiError::Unavailable { retry_after: SOON, detail: BUSY }),
         Err(NotAccepted::Unavailable) => Err(ApiError::Unavailable { retry_after: SOON, detail: NOT_CONFIRMED }),
+    }
+}
+
+/// What is well-formed and may not be sent all the same.
+fn screened_out(why: ScreenedOut) -> ApiError {
+    let to = Some("/to".to_owned());
+    match why {
+        ScreenedOut::OptedOut => {
+            let code = ProblemCode::RecipientOptedOut;
+            ApiError::invalid(FieldError::at("/to", code, why.error().message()))
+        }
+        ScreenedOut::TooManyCodes { retry_after } => ApiError::Limited {
+            code: ProblemCode::RateLimited,
+            retry_after,
+            detail: "The number received too many one-time codes.".to_owned(),
+            pointer: to,
+        },
+        ScreenedOut::DayIsUsedUp { retry_after } => ApiError::Limited {
+            code: ProblemCode::QuotaExceeded,
+            retry_after,
+            detail: "The app's daily_limit is used up; days are those of UTC.".to_owned(),
+            pointer: None,
+        },
     }
 }
 

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use plan::Planner;
 
-use super::{AFTER_FAILURE, Engine, LiveProvider, availability::Pass, log_failure, record, writers::GROUP};
+use super::{AFTER_FAILURE, Engine, LiveProvider, availability::Pass, log_failure, opt_out, record, writers::GROUP};
 use crate::{
     domain::{
         ids::{AttemptId, MessageId},
@@ -232,6 +232,7 @@ async fn claim(
             let limit = i64::try_from(messages.min(allowed)).unwrap_or(i64::MAX);
             let found = life::lock_due(&mut *connection, name, planner.now, limit).await?;
             let due = found.len();
+            let found = opt_out::stop(&mut *connection, &planner.engine, found, planner.now).await?;
             let (mut prepared, left) = planner.plan(found);
             let spoiled = left.iter().filter(|message| message.life.has_new_attempt());
             let started: Vec<&StoredMessage> = started(&prepared).chain(spoiled).collect();

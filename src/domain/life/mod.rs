@@ -195,6 +195,8 @@ pub enum DecisionKind {
     Expired,
     /// The app or an operator canceled it.
     Canceled,
+    /// The recipient opted out while it waited.
+    OptedOut,
     /// An operator settled it.
     Settled,
 }
@@ -207,6 +209,7 @@ super::content::text_enum!(DecisionKind {
     Resend = "resend",
     Expired = "expired",
     Canceled = "canceled",
+    OptedOut = "opted_out",
     Settled = "settled",
 });
 

@@ -18,7 +18,7 @@ use uuid::Uuid;
 pub use save::save;
 pub(super) use save::{class, insert_queue, save_attempts};
 
-use super::{StoreError, attempts, messages::Insert, unsmall, word};
+use super::{StoreError, attempts, messages::Insert, suppressions::Party, unsmall, word};
 use crate::domain::{
     Timestamp,
     content::{Content, TemplateUse},
@@ -41,6 +41,8 @@ pub struct StoredMessage {
     pub content: StoredContent,
     /// The hand-over that waits or is in flight: what an answer is judged by.
     pub came_from: HandOver,
+    /// What its recipient opted out of, as the claim found it.
+    pub opted_out_of: Vec<Party>,
     /// How often it was changed before it was read.
     version: i32,
     /// It has a row in the queue.
@@ -73,7 +75,7 @@ impl StoredMessage {
             decisions: Vec::new(),
         };
         let (app, to) = (message.app.clone(), message.to.clone());
-        Self { life, app, to, content, came_from, version: 0, queued: true }
+        Self { life, app, to, content, came_from, opted_out_of: Vec::new(), version: 0, queued: true }
     }
 
     /// What it is once a commit has stored it for the first time.
@@ -127,6 +129,8 @@ struct Row {
     group_limit: Option<i16>,
     send_due: Option<Timestamp>,
     version: i32,
+    /// Senders that its recipient opted out of; an empty one stands for the app.
+    opted_out_of: Vec<String>,
 }
 
 impl TryFrom<Row> for StoredMessage {
@@ -170,8 +174,12 @@ impl TryFrom<Row> for StoredMessage {
             send,
             decisions: Vec::new(),
         };
+        let party =
+            |sender: String| if sender.is_empty() { Party::App(row.app.clone()) } else { Party::Sender(sender) };
+        let opted_out_of = row.opted_out_of.into_iter().map(party).collect();
         Ok(Self {
             life,
+            opted_out_of,
             app: row.app,
             to: PhoneNumber::from_stored(row.recipient),
             content,
@@ -210,7 +218,7 @@ pub async fn read(connection: &mut PgConnection, messages: &[MessageId]) -> Resu
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, q.message_id is not null as "queued!", q.attempts as "attempts?",
                   q.step as "step?", q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?",
-                  m.version
+                  m.version, '{}'::text[] as "opted_out_of!"
            from messages m left join queue q on q.message_id = m.id
            where m.id = any($1) and m.id between $2 and $3
            order by m.id"#,
@@ -237,7 +245,9 @@ pub async fn lock_due(
                   m.params as "params: Json<BTreeMap<String, String>>", m.sealed, m.plan as "plan: Json<Plan>", m.send_at,
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, true as "queued!", q.attempts as "attempts?", q.step as "step?",
-                  q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?", m.version
+                  q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?", m.version,
+                  array(select s.sender from suppressions s
+                        where s.recipient = m.recipient and s.app in ('', m.app)) as "opted_out_of!"
            from queue q join messages m on m.id = q.message_id
            where q.provider = $1 and q.send_due <= $2 and q.lease is null and not q.scheduled and q.expires_at > $2
            order by q.class, q.send_due

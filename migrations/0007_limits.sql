@@ -37,3 +37,5 @@ create table prefix_counts (
     accepted bigint      not null,
     primary key (quarter, prefix)
 );
+
+create index prefix_counts_prefix on prefix_counts (prefix, quarter);

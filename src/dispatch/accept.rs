@@ -260,7 +260,7 @@ async fn commit(
         .collect();
     let inserts: Vec<(&Insert, &StoredMessage)> =
         fresh.iter().filter_map(|insert| Some((*insert, *stored.get(&insert.message.id)?))).collect();
-    messages::insert(connection, &inserts, lease, now).await?;
+    messages::insert(connection, &inserts, lease, &engine.live().receivers, now).await?;
     let stored = stored.into_keys().collect();
     for (_, prepared, _) in &mut calls {
         opened.note(prepared);

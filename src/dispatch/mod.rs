@@ -45,6 +45,7 @@ pub mod health;
 pub mod line;
 pub mod live;
 mod opt_out;
+mod prefixes;
 pub mod ramp;
 pub mod record;
 pub mod screen;
@@ -80,6 +81,7 @@ struct Shared {
     settle: mpsc::Sender<settle::Arrival>,
     spool: spool::Spool,
     days: screen::LastKnownDays,
+    prefixes: prefixes::Prefixes,
     changed: Notify,
     /// Messages are handed to providers by this process.
     dispatches: bool,
@@ -144,6 +146,7 @@ impl Engine {
                 settle,
                 spool,
                 days: screen::LastKnownDays::default(),
+                prefixes: prefixes::Prefixes::default(),
                 changed: Notify::new(),
                 dispatches: duties.dispatch,
                 held: AtomicBool::new(parts.held),
@@ -158,6 +161,7 @@ impl Engine {
         if duties.intake {
             accept::spawn(&engine, accept_queue);
             spool::spawn(&engine, spool_queue);
+            prefixes::spawn(&engine);
         }
         settle::spawn(&engine, settle_queue, parts.feed);
         record::spawn(&engine, record_queue);

@@ -1,16 +1,24 @@
-//! What waits for a recipient who opted out: it ends before its next hand-over.
+//! Recipients opt out by a word, or a carrier says that they did; what waits for them ends before its next hand-over.
 //!
-//! Two things see to that. A claim reads, with the messages it locks, what their recipients opted out of: so nothing goes out
+//! Two things see to the end. A claim reads, with the messages it locks, what their recipients opted out of: so nothing goes out
 //! that was not in flight already when the opt-out was committed. And a sweep looks for what waits for recipients of new opt-outs,
 //! so that it ends at once and not only when its provider has room. What is scheduled is stopped when it is due.
 
 use super::{Engine, line::plan, screen};
 use crate::{
-    domain::{Timestamp, ids::MessageId},
+    config::{Meaning, OptOut},
+    domain::{
+        Timestamp,
+        error_code::ErrorCode,
+        ids::MessageId,
+        life::{Attempt, Changed},
+        phone_number::PhoneNumber,
+    },
     store::{
         Db, StoreError,
+        inbound::InboundRecord,
         life::{self, StoredMessage},
-        suppressions,
+        suppressions::{self, Party, Source},
     },
 };
 
@@ -24,7 +32,7 @@ pub(super) async fn stop(
     messages: Vec<StoredMessage>,
     now: Timestamp,
 ) -> Result<Vec<StoredMessage>, StoreError> {
-    let config = engine.live().config.clone();
+    let live = engine.live();
     let concerned = |message: &StoredMessage| {
         if message.opted_out_of.is_empty() {
             return false;
@@ -32,7 +40,7 @@ pub(super) async fn stop(
         // Sealed with the rest of the content.
         let used = plan::open(engine.secrets(), message).and_then(|content| content.template);
         let template = used.as_ref().map(|used| used.name.as_str());
-        screen::concerns(&config, &message.app, &message.life.plan, template, &message.opted_out_of)
+        screen::concerns(&live.config, &message.app, &message.life.plan, template, &message.opted_out_of)
     };
     let (mut stopped, left): (Vec<_>, Vec<_>) = messages.into_iter().partition(concerned);
     if stopped.is_empty() {
@@ -41,7 +49,7 @@ pub(super) async fn stop(
     for message in &mut stopped {
         message.life.opted_out(now);
     }
-    life::save(&mut *connection, &stopped.iter().collect::<Vec<_>>(), None, now).await?;
+    life::save(&mut *connection, &stopped.iter().collect::<Vec<_>>(), None, &live.receivers, now).await?;
     let ids: Vec<MessageId> = stopped.iter().map(|message| message.life.id).collect();
     suppressions::end_validity(connection, &ids, now).await?;
     metrics::counter!("sms_gateway_opted_out_stopped_total").increment(ids.len() as u64);
@@ -67,4 +75,49 @@ pub(super) async fn apply_new(engine: &Engine) -> Result<usize, StoreError> {
         })
     })
     .await
+}
+
+/// Does what a new inbound message asks for, if it is one of the words: it is about the app that owns the number, whatever its
+/// sender, and about the number, whatever the app.
+pub(super) async fn by_word(
+    connection: &mut sqlx::PgConnection,
+    words: &OptOut,
+    inbound: &InboundRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // What is no number, nobody can send to.
+    let Some(meaning) = words.meaning(&inbound.text).filter(|_| PhoneNumber::parse(&inbound.from).is_ok()) else {
+        return Ok(());
+    };
+    let parties = inbound.app.iter().cloned().map(Party::App).chain([Party::sender(&inbound.to)]);
+    let meant: Vec<(&str, Party)> = parties.map(|party| (inbound.from.as_str(), party)).collect();
+    let word = match meaning {
+        Meaning::Stop => "stop",
+        Meaning::Start => "start",
+    };
+    metrics::counter!("sms_gateway_opt_out_words_total", "word" => word).increment(1);
+    match meaning {
+        Meaning::Stop => suppressions::add(connection, &meant, Source::Keyword, now).await,
+        Meaning::Start => suppressions::remove(connection, &meant).await,
+    }
+}
+
+/// Notes what carriers just said about messages in hand: a recipient opted out of the sender that was used. Nothing is asked of
+/// the database where none did.
+pub(super) async fn by_carriers(
+    connection: &mut sqlx::PgConnection,
+    messages: &[StoredMessage],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let says_so = |attempt: &&Attempt| {
+        attempt.changed != Changed::No
+            && !attempt.sender.is_empty()
+            && attempt.error.as_ref().is_some_and(|cause| cause.code == ErrorCode::RecipientOptedOut)
+    };
+    let said: Vec<(&str, Party)> = messages
+        .iter()
+        .flat_map(|message| message.life.attempts.iter().filter(says_so).map(move |attempt| (message, attempt)))
+        .map(|(message, attempt)| (message.to.as_str(), Party::sender(&attempt.sender)))
+        .collect();
+    suppressions::add(connection, &said, Source::Carrier, now).await
 }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Engine, Live};
 use crate::{
-    config::{Config, RateRule},
+    config::{Config, PrefixVelocity, RateRule},
     domain::{Timestamp, content::Category, error_code::ErrorCode, life::Plan, message::NewMessage},
     routing,
     store::{
@@ -34,6 +34,11 @@ pub enum ScreenedOut {
         /// When the oldest of them no longer counts.
         retry_after: Duration,
     },
+    /// The recipient's prefix suddenly gets many one-time codes.
+    TooManyCodesToPrefix {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The app has sent all that it may on this day.
     DayIsUsedUp {
         /// When the next day begins.
@@ -46,7 +51,7 @@ impl ScreenedOut {
     pub const fn error(self) -> ErrorCode {
         match self {
             Self::OptedOut => ErrorCode::RecipientOptedOut,
-            Self::TooManyCodes { .. } => ErrorCode::RecipientRateLimited,
+            Self::TooManyCodes { .. } | Self::TooManyCodesToPrefix { .. } => ErrorCode::RecipientRateLimited,
             Self::DayIsUsedUp { .. } => ErrorCode::QuotaExceeded,
         }
     }
@@ -78,9 +83,13 @@ pub async fn screen(
     for place in rest {
         let message = message(place);
         // Asked in this order and taken only from both: what one refuses does not count for the other.
-        verdicts[place] = codes.refuses(message, now).or_else(|| days.refuses(message));
+        let for_codes = || codes.refuses(message, now).or_else(|| prefix_refuses(engine, &live, message));
+        verdicts[place] = for_codes().or_else(|| days.refuses(message));
         match verdicts[place] {
-            None => codes.take(message, now),
+            None => {
+                codes.take(message, now);
+                count_prefix(engine, &live, message);
+            }
             Some(_) => days.give_back(message),
         }
     }
@@ -119,6 +128,23 @@ async fn opted_out<'m>(
             .is_some_and(|parties| concerns(config, &message.app, &message.plan, template, parties))
     };
     Ok(places.iter().copied().filter(concerned).collect())
+}
+
+/// Refused only where the operator wants it; where it is only watched, a warning tells.
+fn prefix_refuses(engine: &Engine, live: &Live, message: &NewMessage) -> Option<ScreenedOut> {
+    let block = live.config.limits.prefix_velocity == PrefixVelocity::Block;
+    if !block || message.category != Category::Otp {
+        return None;
+    }
+    let retry_after = engine.shared.prefixes.is_over(&message.to)?;
+    Some(ScreenedOut::TooManyCodesToPrefix { retry_after })
+}
+
+fn count_prefix(engine: &Engine, live: &Live, message: &NewMessage) {
+    let off = live.config.limits.prefix_velocity == PrefixVelocity::Off;
+    if !off && message.category == Category::Otp {
+        engine.shared.prefixes.count(&message.to);
+    }
 }
 
 /// One-time codes that numbers got within the window, newest first.

@@ -19,7 +19,7 @@ use crate::{
     store::{
         Db, StoreError, app_days, idempotency,
         life::{self, StoredMessage},
-        maintenance,
+        maintenance, prefix_counts,
         reports::Match,
     },
 };
@@ -141,13 +141,13 @@ where
         + 'static,
     A: Fn(&mut Life, Now) + Send + Sync + 'static,
 {
-    let now = engine.clock().now();
+    let (live, now) = (engine.live(), engine.clock().now());
     let (count, next) = Db::unit(&engine.db().work, move |connection| {
         Box::pin(async move {
             let ids = find(&mut *connection, now).await?;
             let mut locked = life::lock(&mut *connection, &ids).await?;
             act_on_each(&mut *connection, &mut locked, now, |locked| act(&mut locked.life, now)).await?;
-            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
+            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, &live.receivers, now).await?;
             if !locked.is_empty() {
                 reach(Step::SweepWritten).await?;
             }
@@ -204,7 +204,7 @@ async fn timers(engine: &Engine) -> Result<usize, StoreError> {
                 locked.life.tick(now);
             };
             act_on_each(&mut *connection, &mut locked, now, tick).await?;
-            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
+            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, &live.receivers, now).await?;
             Ok((locked.len(), life::next_providers(&locked), questions))
         })
     })
@@ -261,7 +261,13 @@ async fn keep_house(engine: &Engine) -> Result<(), StoreError> {
     engine.db().long_unit(move |connection| Box::pin(maintenance::ensure_partitions(connection, now))).await?;
     // In small commits: whoever uses a key that is just being forgotten waits for it.
     while Db::unit(&engine.db().work, move |connection| Box::pin(idempotency::forget(connection, now))).await? > 0 {}
-    Db::unit(&engine.db().work, move |connection| Box::pin(app_days::forget(connection, now))).await?;
+    Db::unit(&engine.db().work, move |connection| {
+        Box::pin(async move {
+            app_days::forget(&mut *connection, now).await?;
+            prefix_counts::forget(connection, now).await
+        })
+    })
+    .await?;
     let keep_days = engine.live().config.retention.messages_days;
     let dropped = engine
         .db()

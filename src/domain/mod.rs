@@ -6,6 +6,7 @@
 pub mod capabilities;
 pub mod content;
 pub mod error_code;
+pub mod event;
 pub mod ids;
 pub mod life;
 pub mod message;

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     StoreError,
+    events::{self, Receivers},
     life::{self, Lease, StoredMessage},
     small,
 };
@@ -19,11 +20,13 @@ pub struct Insert {
     pub sealed: Option<Vec<u8>>,
 }
 
-/// Stores messages and queues them, with the attempts that they begin with. `lease` is given to those that are being sent.
+/// Stores messages and queues them, with the attempts that they begin with. `lease` is given to those that are being sent. Apps are
+/// told of those that are born final; nothing else will ever be told of them, so the messages need not count it.
 pub async fn insert(
     connection: &mut PgConnection,
     inserts: &[(&Insert, &StoredMessage)],
     lease: Option<Lease>,
+    receivers: &Receivers,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if inserts.is_empty() {
@@ -32,7 +35,8 @@ pub async fn insert(
     insert_rows(&mut *connection, inserts).await?;
     let stored: Vec<&StoredMessage> = inserts.iter().map(|(_, stored)| *stored).collect();
     life::save_attempts(&mut *connection, &stored).await?;
-    life::insert_queue(connection, &stored, lease, now).await
+    life::insert_queue(&mut *connection, &stored, lease, now).await?;
+    events::of_messages(connection, &stored, receivers, now).await
 }
 
 async fn insert_rows(connection: &mut PgConnection, inserts: &[(&Insert, &StoredMessage)]) -> Result<(), StoreError> {

@@ -16,6 +16,7 @@ mod crash;
 mod crash_under_load;
 mod database_faults;
 mod documents;
+mod events;
 mod example;
 mod floors;
 mod hostile;

@@ -25,6 +25,7 @@ use crate::{
         json_body::JsonBody,
         openapi::CreateProblems,
         problem::{FieldError, ProblemCode},
+        sending,
         state::{ApiState, Loaded},
     },
     dispatch::{
@@ -45,7 +46,6 @@ use crate::{
 
 const NOT_CONFIRMED: &str = "The database did not confirm the message. Repeat the request with the same Idempotency-Key: \
                              then it is stored once, whatever became of this one.";
-const BUSY: &str = "Too many requests are waiting.";
 /// A client is not sent away for longer than this: a backlog may shrink faster than it grew.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -72,6 +72,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
         (status = 202, description = "Stored; queued or scheduled.", body = Message, headers(
             ("Location" = String, description = "Path of the message."),
             ("Idempotent-Replayed" = bool, description = "`true`: the key was seen before and nothing was created."),
+            ("RateLimit" = String, description = "What is left of the app's limits, such as `\"second\";r=42;t=1, \"day\";r=9000;t=3600`. Absent where it has none."),
+            ("RateLimit-Policy" = String, description = "The app's limits, such as `\"second\";q=50;w=1, \"day\";q=10000;w=86400`."),
         )),
         CreateProblems,
     ),
@@ -83,7 +85,7 @@ pub async fn create(
     IdempotencyKey(key): IdempotencyKey,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let room = state.storing.enter().ok_or(ApiError::Unavailable { retry_after: SOON, detail: BUSY })?;
+    let room = state.storing.enter().ok_or_else(sending::no_room)?;
     let key = key.map(|key| fingerprinted(&state, &identity, key, &body)).transpose()?;
     let message = match compose(&state, &identity, &body) {
         Ok(message) => message,
@@ -109,7 +111,7 @@ pub async fn create(
             detail: "Repeat the request in a moment: it answers with what the other one made.".into(),
         }),
         Err(NotAccepted::ScreenedOut(why)) => Err(screened_out(why)),
-        Err(NotAccepted::Full) => Err(ApiError::Unavailable { retry_after: SOON, detail: BUSY }),
+        Err(NotAccepted::Full) => Err(sending::no_room()),
         Err(NotAccepted::Unavailable) => Err(ApiError::Unavailable { retry_after: SOON, detail: NOT_CONFIRMED }),
     }
 }
@@ -126,6 +128,12 @@ fn screened_out(why: ScreenedOut) -> ApiError {
             code: ProblemCode::RateLimited,
             retry_after,
             detail: "The number received too many one-time codes.".to_owned(),
+            pointer: to,
+        },
+        ScreenedOut::TooManyCodesToPrefix { retry_after } => ApiError::Limited {
+            code: ProblemCode::RateLimited,
+            retry_after,
+            detail: "Numbers of this prefix receive unusually many one-time codes.".to_owned(),
             pointer: to,
         },
         ScreenedOut::DayIsUsedUp { retry_after } => ApiError::Limited {

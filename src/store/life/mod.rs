@@ -22,6 +22,7 @@ use super::{StoreError, attempts, messages::Insert, suppressions::Party, unsmall
 use crate::domain::{
     Timestamp,
     content::{Content, TemplateUse},
+    event::{EventType, Told},
     ids::MessageId,
     life::{Attempt, Changed, HandOver, Life, Plan},
     phone_number::PhoneNumber,
@@ -47,6 +48,12 @@ pub struct StoredMessage {
     version: i32,
     /// It has a row in the queue.
     queued: bool,
+    /// As it was read: what its app knows.
+    told: Told,
+    /// How many events of it there were.
+    events: i16,
+    /// Where its events go instead of the app's webhook.
+    callback_url: Option<String>,
 }
 
 impl StoredMessage {
@@ -74,13 +81,32 @@ impl StoredMessage {
             send: Some(came_from),
             decisions: Vec::new(),
         };
-        let (app, to) = (message.app.clone(), message.to.clone());
-        Self { life, app, to, content, came_from, opted_out_of: Vec::new(), version: 0, queued: true }
+        let (app, to, callback_url) = (message.app.clone(), message.to.clone(), message.app_data.callback_url.clone());
+        let told = Told::of(&life);
+        let opted_out_of = Vec::new();
+        Self { life, app, to, content, came_from, opted_out_of, version: 0, queued: true, told, events: 0, callback_url }
+    }
+
+    /// What its app is to be told of, when it is saved as it stands now.
+    pub fn event(&self) -> Option<EventType> {
+        self.told.event_until(Told::of(&self.life))
+    }
+
+    /// How many events of it there were.
+    pub fn events(&self) -> i16 {
+        self.events
+    }
+
+    /// Where its events go instead of the app's webhook.
+    pub fn callback_url(&self) -> Option<&str> {
+        self.callback_url.as_deref()
     }
 
     /// What it is once a commit has stored it for the first time.
     pub fn is_inserted(&mut self) {
         self.life.attempts.iter_mut().for_each(|attempt| attempt.changed = Changed::No);
+        self.events = self.events.saturating_add(i16::from(self.event().is_some()));
+        self.told = Told::of(&self.life);
     }
 
     /// What it is once a commit has saved it for a call.
@@ -129,6 +155,8 @@ struct Row {
     group_limit: Option<i16>,
     send_due: Option<Timestamp>,
     version: i32,
+    events: i16,
+    callback_url: Option<String>,
     /// Senders that its recipient opted out of; an empty one stands for the app.
     opted_out_of: Vec<String>,
 }
@@ -178,6 +206,9 @@ impl TryFrom<Row> for StoredMessage {
             |sender: String| if sender.is_empty() { Party::App(row.app.clone()) } else { Party::Sender(sender) };
         let opted_out_of = row.opted_out_of.into_iter().map(party).collect();
         Ok(Self {
+            told: Told::of(&life),
+            events: row.events,
+            callback_url: row.callback_url,
             life,
             opted_out_of,
             app: row.app,
@@ -218,7 +249,7 @@ pub async fn read(connection: &mut PgConnection, messages: &[MessageId]) -> Resu
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, q.message_id is not null as "queued!", q.attempts as "attempts?",
                   q.step as "step?", q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?",
-                  m.version, '{}'::text[] as "opted_out_of!"
+                  m.version, m.events, m.callback_url, '{}'::text[] as "opted_out_of!"
            from messages m left join queue q on q.message_id = m.id
            where m.id = any($1) and m.id between $2 and $3
            order by m.id"#,
@@ -246,6 +277,7 @@ pub async fn lock_due(
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, true as "queued!", q.attempts as "attempts?", q.step as "step?",
                   q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?", m.version,
+                  m.events, m.callback_url,
                   array(select s.sender from suppressions s
                         where s.recipient = m.recipient and s.app in ('', m.app)) as "opted_out_of!"
            from queue q join messages m on m.id = q.message_id

@@ -15,8 +15,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::{
     error::{ApiError, SOON},
     frame::framed,
-    inbound_messages, messages, openapi, operations, providers, routes as routes_api,
-    sending,
+    inbound_messages, messages, openapi, operations, providers, routes as routes_api, sending,
     state::ApiState,
     suppressions, templates,
 };

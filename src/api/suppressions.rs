@@ -1,10 +1,6 @@
 //! Who is not to be written to: an app manages what is its own, operators everything.
 
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -106,7 +102,8 @@ pub async fn list(
     query.finish()?;
     filter.page = history::Page { before: before.map(|id| id.0), limit: i64::from(limit) + 1 };
     let db = state.engine.db();
-    let found = db.read(move |connection| Box::pin(async move { suppressions::list(connection, &filter).await })).await?;
+    let found =
+        db.read(move |connection| Box::pin(async move { suppressions::list(connection, &filter).await })).await?;
     let page = Page::cut(found, limit, |last: &suppressions::Suppression| SuppressionId(last.id));
     let data = page.data.into_iter().map(Suppression::from).collect();
     Ok(Json(Page { data, next_cursor: page.next_cursor }))

@@ -76,14 +76,28 @@ mod tests {
 
     fn words() -> OptOut {
         let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        OptOut { stop: list(&["STOP", "T", "退订", "ОТПИСАТЬСЯ", "stop all", "🛑"]), start: list(&["START"]) }
+        OptOut {
+            stop: list(&["STOP", "T", "退订", "ОТПИСАТЬСЯ", "stop all", "🛑"]), start: list(&["START"])
+        }
     }
 
     #[test]
     fn a_word_alone_is_understood_however_it_is_written() {
-        for text in
-            ["STOP", "stop", " Stop. ", "«stop»!", "\"STOP\"", "ＳＴＯＰ", "t", "T。", "【退订】", "отписаться", "Stop  all", "🛑", "\u{feff}stop\n"]
-        {
+        for text in [
+            "STOP",
+            "stop",
+            " Stop. ",
+            "«stop»!",
+            "\"STOP\"",
+            "ＳＴＯＰ",
+            "t",
+            "T。",
+            "【退订】",
+            "отписаться",
+            "Stop  all",
+            "🛑",
+            "\u{feff}stop\n",
+        ] {
             assert_eq!(words().meaning(text), Some(Meaning::Stop), "{text:?}");
         }
         assert_eq!(words().meaning("start…"), Some(Meaning::Start));

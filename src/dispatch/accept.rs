@@ -241,15 +241,7 @@ async fn commit(
         .filter(|(insert, key)| key.is_none() || taken.contains(&insert.message.id))
         .map(|(insert, _)| insert)
         .collect();
-    let verdicts = screen(&mut *connection, engine, &fresh, now).await?;
-    let screened_out: HashMap<MessageId, ScreenedOut> =
-        fresh.iter().zip(verdicts).filter_map(|(insert, verdict)| Some((insert.message.id, verdict?))).collect();
-    if !screened_out.is_empty() {
-        fresh.retain(|insert| !screened_out.contains_key(&insert.message.id));
-        let refused = keyed.iter().filter(|(_, message)| screened_out.contains_key(message));
-        let refused: Vec<&IdempotencyKey> = refused.map(|(key, _)| *key).collect();
-        idempotency::give_back(&mut *connection, &refused).await?;
-    }
+    let screened_out = take_out(&mut *connection, engine, &mut fresh, &keyed, now).await?;
     let lease = at_once.values().next().map(|at_once| at_once.lease);
     let (mut calls, waiting) = plan(&fresh, at_once);
     let stored: HashMap<MessageId, &StoredMessage> = calls
@@ -274,6 +266,25 @@ async fn commit(
         calls,
         used: used.into_iter().map(|used| ((used.app.clone(), used.key.clone()), used)).collect(),
     })
+}
+
+/// Takes out what may not be sent, and gives back its keys: nothing is kept of it.
+async fn take_out(
+    connection: &mut sqlx::PgConnection,
+    engine: &Engine,
+    fresh: &mut Vec<&Insert>,
+    keyed: &[(&IdempotencyKey, MessageId)],
+    now: Timestamp,
+) -> Result<HashMap<MessageId, ScreenedOut>, StoreError> {
+    let verdicts = screen(&mut *connection, engine, fresh, now).await?;
+    let out: HashMap<MessageId, ScreenedOut> =
+        fresh.iter().zip(verdicts).filter_map(|(insert, verdict)| Some((insert.message.id, verdict?))).collect();
+    if !out.is_empty() {
+        fresh.retain(|insert| !out.contains_key(&insert.message.id));
+        let keys = keyed.iter().filter(|(_, message)| out.contains_key(message)).map(|(key, _)| *key);
+        idempotency::give_back(connection, &keys.collect::<Vec<_>>()).await?;
+    }
+    Ok(out)
 }
 
 /// Makes calls for what has room with its provider; the rest waits in the queue.

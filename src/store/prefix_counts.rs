@@ -57,10 +57,7 @@ pub async fn busy(connection: &mut PgConnection, least: i64, now: Timestamp) -> 
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Busy { prefix: row.prefix, last_hour: row.last_hour, past: row.past })
-        .collect())
+    Ok(rows.into_iter().map(|row| Busy { prefix: row.prefix, last_hour: row.last_hour, past: row.past }).collect())
 }
 
 /// When counting began, as far back as it is kept.

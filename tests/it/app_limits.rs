@@ -168,3 +168,174 @@ async fn equal_requests_at_once_that_are_refused_are_all_told_the_same() {
     }
     assert_eq!(gateway.database.count("select 1 from idempotency_keys").await, 0);
 }
+
+/// The parameters of one item of a `RateLimit` header.
+fn item(header: &str, name: &str) -> Vec<(String, u64)> {
+    let mut items = header.split(", ").filter_map(|item| item.strip_prefix(&format!("\"{name}\";")));
+    let found = items.next().unwrap_or_else(|| panic!("no {name} in {header:?}"));
+    found
+        .split(';')
+        .map(|pair| pair.split_once('=').unwrap())
+        .map(|(k, v)| (k.to_owned(), v.parse().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn every_answer_says_what_is_left() {
+    let config = format!("{OPEN}\n[apps.shop]\nrate_per_second = 5\ndaily_limit = 100");
+    let gateway = TestGateway::start(&config).await;
+    next_day(&gateway);
+    let first = gateway.post_message(text()).await;
+    assert_eq!(first.header("ratelimit-policy"), "\"second\";q=5;w=1, \"day\";q=100;w=86400");
+    let day = item(first.header("ratelimit"), "day");
+    assert_eq!((day[0].clone(), day[1].0.as_str()), (("r".to_owned(), 99), "t"));
+    assert!((86_000..=86_400).contains(&day[1].1), "{day:?}");
+    let second = item(first.header("ratelimit"), "second");
+    assert!(second[0].1 <= 5 && second[1] == ("t".to_owned(), 1), "{second:?}");
+    let wrong = gateway.post_message(json!({ "to": "1" })).await;
+    assert_eq!((wrong.status, wrong.header("ratelimit-policy")), (422, first.header("ratelimit-policy")));
+    assert_eq!(item(wrong.header("ratelimit"), "day")[0].1, 99, "what is refused does not count");
+    let unlimited = gateway.client.post(BANK, "/v1/messages", &text()).await;
+    assert_eq!((unlimited.status, unlimited.header("ratelimit")), (202, ""));
+    let read = gateway.client.get(SHOP, "/v1/messages").await;
+    assert_eq!((read.status, read.header("ratelimit")), (200, ""));
+}
+
+#[tokio::test]
+async fn who_has_no_key_or_may_not_send_is_told_so_before_anything_is_read() {
+    let gateway = TestGateway::start(&format!("{OPEN}\n[apps.shop]\nrate_per_second = 1")).await;
+    let send = |key: &'static str| {
+        let request = gateway.client.request(Method::POST, "/v1/messages").bearer_auth(key).body("{");
+        gateway.client.send(request.header("content-type", "application/json"))
+    };
+    assert_eq!(send("sgw_live_nobody").await.problem(), (401, "unauthenticated"));
+    assert_eq!(send(crate::support::gateway::AUDIT).await.problem(), (403, "forbidden"));
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        seen.push(send(SHOP).await.status);
+    }
+    assert_eq!(seen[0], 400);
+    assert!(seen.contains(&429), "the rate comes before the body: {seen:?}");
+}
+
+#[tokio::test]
+async fn an_app_names_and_reaches_only_what_it_may() {
+    let config = r#"
+        [limits]
+        max_segments = 3
+        [templates.hello]
+        text = "Hello"
+        category = "transactional"
+        [templates.bye]
+        text = "Bye"
+        category = "transactional"
+        [routes.all]
+        steps = [{ provider = "sandbox" }]
+        [routes.special]
+        priority = 5000
+        steps = [{ provider = "sandbox" }]
+        [providers.other]
+        driver = "sandbox"
+        [apps.bank]
+        countries = ["VN"]
+        routes = ["all"]
+        providers = ["sandbox"]
+        templates = ["hello"]
+        senders = ["BANK"]
+        max_segments = 1
+    "#;
+    let gateway = TestGateway::start(config).await;
+    let vn = "+84901234567";
+    let refused = [
+        (json!({ "to": "+85261234567", "text": "x" }), "/to", "destination_not_allowed"),
+        (json!({ "to": "+80012345678", "text": "x" }), "/to", "destination_not_allowed"),
+        (json!({ "to": vn, "text": "x", "route": "special" }), "/route", "not_found"),
+        (json!({ "to": vn, "text": "x", "provider": "other" }), "/provider", "not_found"),
+        (json!({ "to": vn, "template": { "name": "bye" } }), "/template/name", "not_found"),
+        (json!({ "to": vn, "text": "x", "from": "SHOP" }), "/from", "sender_not_allowed"),
+        (json!({ "to": vn, "text": "x".repeat(161) }), "/text", "content_too_long"),
+    ];
+    for (body, pointer, code) in refused {
+        let answer = gateway.client.post(BANK, "/v1/messages", &body).await;
+        assert_eq!(answer.problem(), (422, code), "{body}");
+        assert_eq!(answer.errors(), [(pointer.to_owned(), code.to_owned())]);
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        if code != "destination_not_allowed" {
+            let by_another = gateway.post_message(body.clone()).await;
+            assert_eq!(by_another.status, 202, "another app may: {}", by_another.text);
+        }
+    }
+    let too_long = gateway.post_message(json!({ "to": vn, "text": "x".repeat(3 * 153 + 1) })).await;
+    assert_eq!(too_long.problem(), (422, "content_too_long"), "the general limit is for all others");
+    assert_eq!(gateway.database.count("select from messages where app = 'bank'").await, 0);
+    for body in [
+        json!({ "to": vn, "text": "x", "from": "BANK", "route": "all" }),
+        json!({ "to": vn, "template": { "name": "hello" }, "provider": "sandbox" }),
+        json!({ "to": TO, "text": "test numbers belong to no country" }),
+    ] {
+        let answer = gateway.client.post(BANK, "/v1/messages", &body).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+    }
+}
+
+/// Codes to numbers of one block, each to another number.
+async fn burst(gateway: &TestGateway, count: usize) -> Vec<Answer> {
+    let bodies: Vec<Value> = (0..count).map(|index| code(&format!("+8436777{index:04}"))).collect();
+    join_all(bodies.iter().map(|body| gateway.post_message(body.clone()))).await
+}
+
+/// A gateway that has counted codes for two days, few of them.
+async fn with_a_past(mode: &str) -> TestGateway {
+    let gateway = TestGateway::start(&format!("{OPEN}\n[limits]\nprefix_velocity = \"{mode}\"")).await;
+    let mut connection = crate::support::database::connect(&gateway.database.url().parse().unwrap()).await;
+    sqlx::raw_sql(
+        "insert into prefix_counts (quarter, prefix, accepted) values (now() - interval '2 days', '8490123', 5)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    gateway
+}
+
+#[tokio::test]
+async fn a_block_of_numbers_that_suddenly_gets_many_codes_is_refused_where_that_is_wanted() {
+    let gateway = with_a_past("block").await;
+    assert!(burst(&gateway, 40).await.iter().all(|answer| answer.status == 202), "nothing is known of it yet");
+    let refused = gateway
+        .until("the burst is seen", async || {
+            // Wakes the look, which would come by itself some seconds later.
+            gateway.advance(Duration::from_secs(10));
+            let answer = gateway.post_message(code("+84367779999")).await;
+            (answer.status != 202).then_some(answer)
+        })
+        .await;
+    assert_eq!(refused.problem(), (429, "rate_limited"));
+    assert_eq!(refused.errors(), [("/to".to_owned(), "rate_limited".to_owned())]);
+    assert_eq!(refused.header("retry-after"), "900");
+    assert_eq!(gateway.post_message(code("+84901234567")).await.status, 202, "another block");
+    let text = json!({ "to": "+84367779999", "text": "it is about codes only" });
+    assert_eq!(gateway.post_message(text).await.status, 202);
+    let metrics = gateway.client.get("", "/metrics").await.text;
+    assert!(metrics.contains("sms_gateway_prefix_bursts_total"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_burst_is_only_told_of_where_it_is_watched() {
+    let site = Site::new(OPEN).await;
+    site.run("insert into prefix_counts (quarter, prefix, accepted) values (now() - interval '2 days', '8490123', 5)")
+        .await;
+    let process = site.start().await;
+    for index in 0..40 {
+        let answer = process.client.post(SHOP, "/v1/messages", &code(&format!("+8436777{index:04}"))).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+    }
+    // As old as what a process counts some seconds later.
+    let told = crate::support::process::eventually("the burst is told of", async || {
+        let logged = process.logged();
+        logged.contains("a prefix suddenly gets many").then_some(logged)
+    });
+    let logged = told.await;
+    assert!(logged.contains("+84367••"), "{logged}");
+    assert!(!logged.contains("8436777"), "no number and no whole prefix: {logged}");
+    assert_eq!(process.client.post(SHOP, "/v1/messages", &code("+84367779999")).await.status, 202);
+}

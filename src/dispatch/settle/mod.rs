@@ -260,7 +260,8 @@ async fn apply(
         if inbound::insert(&mut *connection, &inbound).await? {
             opt_out::by_word(&mut *connection, &live.config.opt_out, &inbound, now).await?;
             if inbound.app.is_none() {
-                metrics::counter!("sms_gateway_inbound_unowned_total", "provider" => inbound.provider.clone()).increment(1);
+                metrics::counter!("sms_gateway_inbound_unowned_total", "provider" => inbound.provider.clone())
+                    .increment(1);
             }
             events::of_inbound(&mut *connection, &inbound, &live.receivers, now).await?;
         }

@@ -234,6 +234,24 @@ impl Life {
         self.attempts.iter().any(|attempt| attempt.changed == Changed::New)
     }
 
+    /// May its content be needed again: for another hand-over, or to tell which unclear one a report is about?
+    pub fn needs_content(&self) -> bool {
+        let unsettled = |attempt: &Attempt| attempt.status == AttemptStatus::Sending || attempt.hand_over_is_unclear();
+        if self.is_final() {
+            return false;
+        }
+        if self.send.is_some() || self.attempts.iter().any(unsettled) {
+            return true;
+        }
+        let last = self.attempts.last().map_or(0, |attempt| attempt.step);
+        let next = self.next_step_after(last).and_then(|step| self.step(step));
+        match self.plan.failover {
+            Failover::Never => false,
+            Failover::OnRejection => next.is_some_and(|step| step.after_seconds.is_some()),
+            Failover::OnUndelivered => next.is_some(),
+        }
+    }
+
     /// Is there a step after the one that waits?
     pub fn has_next_step(&self) -> bool {
         // A route that never goes on has nowhere to go, whatever its steps.

@@ -84,7 +84,19 @@ impl StoredMessage {
         let (app, to, callback_url) = (message.app.clone(), message.to.clone(), message.app_data.callback_url.clone());
         let told = Told::of(&life);
         let opted_out_of = Vec::new();
-        Self { life, app, to, content, came_from, opted_out_of, version: 0, queued: true, told, events: 0, callback_url }
+        Self {
+            life,
+            app,
+            to,
+            content,
+            came_from,
+            opted_out_of,
+            version: 0,
+            queued: true,
+            told,
+            events: 0,
+            callback_url,
+        }
     }
 
     /// What its app is to be told of, when it is saved as it stands now.

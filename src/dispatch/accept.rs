@@ -12,6 +12,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::timeout,
 };
+use uuid::Uuid;
 
 use super::{
     ANSWER_WITHIN, Engine, LiveProvider,
@@ -230,15 +231,15 @@ async fn commit(
     now: Timestamp,
 ) -> Result<Outcome, StoreError> {
     reach(Step::AcceptRead).await?;
-    let keyed: Vec<(&IdempotencyKey, MessageId)> =
-        writes.iter().filter_map(|(insert, key)| Some((key.as_ref()?, insert.message.id))).collect();
-    let taken: HashSet<MessageId> = idempotency::take(&mut *connection, &keyed, now).await?.into_iter().collect();
+    let keyed: Vec<(&IdempotencyKey, Uuid)> =
+        writes.iter().filter_map(|(insert, key)| Some((key.as_ref()?, insert.message.id.0))).collect();
+    let taken: HashSet<Uuid> = idempotency::take(&mut *connection, &keyed, now).await?.into_iter().collect();
     let lost: Vec<&IdempotencyKey> =
-        keyed.iter().filter(|(_, message)| !taken.contains(message)).map(|(key, _)| *key).collect();
+        keyed.iter().filter(|(_, made)| !taken.contains(made)).map(|(key, _)| *key).collect();
     let used = if lost.is_empty() { Vec::new() } else { idempotency::find(&mut *connection, &lost).await? };
     let mut fresh: Vec<&Insert> = writes
         .iter()
-        .filter(|(insert, key)| key.is_none() || taken.contains(&insert.message.id))
+        .filter(|(insert, key)| key.is_none() || taken.contains(&insert.message.id.0))
         .map(|(insert, _)| insert)
         .collect();
     let screened_out = take_out(&mut *connection, engine, &mut fresh, &keyed, now).await?;
@@ -273,7 +274,7 @@ async fn take_out(
     connection: &mut sqlx::PgConnection,
     engine: &Engine,
     fresh: &mut Vec<&Insert>,
-    keyed: &[(&IdempotencyKey, MessageId)],
+    keyed: &[(&IdempotencyKey, Uuid)],
     now: Timestamp,
 ) -> Result<HashMap<MessageId, ScreenedOut>, StoreError> {
     let verdicts = screen(&mut *connection, engine, fresh, now).await?;
@@ -281,7 +282,7 @@ async fn take_out(
         fresh.iter().zip(verdicts).filter_map(|(insert, verdict)| Some((insert.message.id, verdict?))).collect();
     if !out.is_empty() {
         fresh.retain(|insert| !out.contains_key(&insert.message.id));
-        let keys = keyed.iter().filter(|(_, message)| out.contains_key(message)).map(|(key, _)| *key);
+        let keys = keyed.iter().filter(|(_, made)| out.contains_key(&MessageId(*made))).map(|(key, _)| *key);
         idempotency::give_back(connection, &keys.collect::<Vec<_>>()).await?;
     }
     Ok(out)
@@ -318,7 +319,7 @@ fn answer(engine: &Engine, mut outcome: Outcome, writes: &[Write], answers: Vec<
             Err(NotAccepted::ScreenedOut(*why))
         } else {
             let used = key.as_ref().and_then(|key| outcome.used.remove(&(key.app.clone(), key.key.clone())));
-            judge(key.as_ref(), used)
+            replayed(key.as_ref(), used)
         };
         // The client may be gone; the message stays.
         drop(answer.send(result));
@@ -354,10 +355,14 @@ async fn after_refusals(engine: &Engine, outcome: &Outcome, writes: &[Write], re
     left
 }
 
-/// What a request with a used key gets.
-fn judge(key: Option<&IdempotencyKey>, used: Option<Used>) -> Result<Accepted, NotAccepted> {
+fn replayed(key: Option<&IdempotencyKey>, used: Option<Used>) -> Result<Accepted, NotAccepted> {
+    judge(key, used).map(|made| Accepted::Replayed(MessageId(made)))
+}
+
+/// What a request with a used key gets: what the key made.
+pub(super) fn judge(key: Option<&IdempotencyKey>, used: Option<Used>) -> Result<Uuid, NotAccepted> {
     match (key, used) {
-        (Some(key), Some(used)) if key.is_repeated_by(&used) => Ok(Accepted::Replayed(used.message)),
+        (Some(key), Some(used)) if key.is_repeated_by(&used) => Ok(used.made),
         (Some(_), Some(_)) => Err(NotAccepted::KeyReused),
         // Forgotten between the two looks, which takes a key that is a day old: the client repeats and is stored.
         _ => Err(NotAccepted::Unavailable),
@@ -372,7 +377,7 @@ async fn replay(engine: &Engine, request: Request) {
     })
     .await;
     let result = match found {
-        Ok(used) => judge(Some(&key), used),
+        Ok(used) => replayed(Some(&key), used),
         Err(_) => Err(NotAccepted::Unavailable),
     };
     drop(request.answer.send(result));

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | [`accept`] | stores what apps send, many requests in one commit |
 //! | [`screen`] | says which of them may not be sent: opt-outs and limits |
+//! | [`batches`] | stores batches, each in a commit of its own |
+//! | [`cancel`] | takes back what no provider has yet |
 //! | [`mod@line`] | one task for each provider: claims what is due, opens attempts, makes the calls |
 //! | [`record`] | writes down what came of the calls, many in one commit |
 //! | [`settle`] | takes in what carriers push, polls answer and the sandbox feeds |
@@ -23,7 +25,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -40,7 +42,9 @@ use crate::{
 pub mod accept;
 pub mod availability;
 mod backlog;
+pub mod batches;
 pub mod breaker;
+pub mod cancel;
 pub mod health;
 pub mod line;
 pub mod live;
@@ -77,6 +81,8 @@ struct Shared {
     live: ArcSwap<Live>,
     backlog: ArcSwap<backlog::Backlog>,
     accept: mpsc::Sender<accept::Request>,
+    /// Turns at storing a batch.
+    batches: Arc<Semaphore>,
     record: mpsc::Sender<record::Entry>,
     settle: mpsc::Sender<settle::Arrival>,
     spool: spool::Spool,
@@ -142,6 +148,7 @@ impl Engine {
                 live: ArcSwap::from_pointee(parts.live),
                 backlog: ArcSwap::default(),
                 accept,
+                batches: Arc::new(Semaphore::new(batches::AT_ONCE)),
                 record,
                 settle,
                 spool,

@@ -47,6 +47,14 @@ pub enum ScreenedOut {
 }
 
 impl ScreenedOut {
+    /// It is not about the recipient: what was asked for together is refused together.
+    pub fn is_about_the_app(self) -> bool {
+        match self {
+            Self::DayIsUsedUp { .. } => true,
+            Self::OptedOut | Self::TooManyCodes { .. } | Self::TooManyCodesToPrefix { .. } => false,
+        }
+    }
+
     /// The error of a message that is born failed for this.
     pub const fn error(self) -> ErrorCode {
         match self {
@@ -55,6 +63,28 @@ impl ScreenedOut {
             Self::DayIsUsedUp { .. } => ErrorCode::QuotaExceeded,
         }
     }
+}
+
+/// Undoes the counts of what was screened, in the same transaction: nothing of it is stored after all.
+pub async fn take_back(
+    connection: &mut sqlx::PgConnection,
+    engine: &Engine,
+    inserts: &[&Insert],
+    verdicts: &[Option<ScreenedOut>],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let live = engine.live();
+    let mut counted: BTreeMap<&str, i64> = BTreeMap::new();
+    for (insert, _) in inserts.iter().zip(verdicts).filter(|(_, verdict)| verdict.is_none()) {
+        let app = insert.message.app.as_str();
+        let has_limit = live.config.apps.get(app).is_some_and(|app| app.daily_limit.is_some());
+        if has_limit && !insert.message.test {
+            *counted.entry(app).or_default() -= 1;
+        }
+    }
+    counted.keys().for_each(|app| engine.shared.days.forget(app));
+    app_days::add(connection, &counted.into_iter().collect::<Vec<_>>(), now).await?;
+    Ok(())
 }
 
 /// What became of each insert, in their order; none: it may be stored, and is counted. To be called in the transaction that stores
@@ -290,6 +320,10 @@ impl LastKnownDays {
         let known = (now.date_naive(), u64::try_from(used).unwrap_or(0));
         let mut days = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         days.insert(app.to_owned(), known);
+    }
+
+    fn forget(&self, app: &str) {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(app);
     }
 
     fn used(&self, app: &str, now: Timestamp) -> Option<u64> {

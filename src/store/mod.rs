@@ -13,6 +13,7 @@ use crate::fail_points::MadeToFail;
 pub mod app_days;
 pub mod attempts;
 pub mod backlog;
+pub mod batches;
 pub mod budgets;
 pub mod callbacks;
 mod connection;

@@ -339,3 +339,69 @@ async fn a_burst_is_only_told_of_where_it_is_watched() {
     assert!(!logged.contains("8436777"), "no number and no whole prefix: {logged}");
     assert_eq!(process.client.post(SHOP, "/v1/messages", &code("+84367779999")).await.status, 202);
 }
+
+fn batch(numbers: &[&str]) -> Value {
+    let recipients: Vec<Value> = numbers.iter().map(|number| json!({ "to": number })).collect();
+    json!({ "text": "Your code is 123456", "category": "otp", "recipients": recipients })
+}
+
+#[tokio::test]
+async fn in_a_batch_who_got_too_many_codes_or_opted_out_spoils_nothing() {
+    let gateway = TestGateway::start(&format!("{OPEN}\n[limits]\notp_per_number = \"1/10m\"")).await;
+    assert_eq!(gateway.post_message(code("+99900000011")).await.status, 202);
+    let put = gateway.client.request(Method::PUT, "/v1/suppressions/+99900000012").bearer_auth(SHOP);
+    assert_eq!(gateway.client.send(put).await.status, 200);
+    let body = batch(&["+99900000011", "+99900000012", "+99900000013"]);
+    let answer = gateway.client.post(SHOP, "/v1/batches", &body).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    assert_eq!(answer.json["counts"]["failed"], 2, "{}", answer.text);
+    let path = format!("/v1/messages?batch_id={}", answer.json["id"].as_str().unwrap());
+    let found = gateway.client.get(SHOP, &path).await.json["data"].as_array().unwrap().clone();
+    let mut ends: Vec<_> = found
+        .iter()
+        .map(|one| (one["to"].as_str().unwrap(), one["error"]["code"].as_str(), one["error"]["retryable"].as_bool()))
+        .collect();
+    ends.sort_unstable();
+    let expected = [
+        ("+99900000011", Some("recipient_rate_limited"), Some(true)),
+        ("+99900000012", Some("recipient_opted_out"), Some(false)),
+        ("+99900000013", None, None),
+    ];
+    assert_eq!(ends, expected);
+    gateway.advance(Duration::from_mins(10));
+    assert_eq!(gateway.post_message(code("+99900000011")).await.status, 202, "what was born failed does not count");
+}
+
+#[tokio::test]
+async fn a_batch_that_the_day_has_no_room_for_is_refused_as_a_whole() {
+    let gateway = TestGateway::start(&format!("{OPEN}\n[apps.shop]\ndaily_limit = 3")).await;
+    next_day(&gateway);
+    let post = |numbers: &'static [&'static str]| {
+        let request = gateway.client.request(Method::POST, "/v1/batches").bearer_auth(SHOP);
+        gateway.client.send(request.header("idempotency-key", "k").json(&batch(numbers)))
+    };
+    let too_many = post(&["+99900000011", "+99900000012", "+99900000013", "+99900000014"]).await;
+    assert_eq!(too_many.problem(), (429, "quota_exceeded"));
+    assert!(retry_after(&too_many) > 86_000);
+    for table in ["messages", "batches", "idempotency_keys"] {
+        assert_eq!(gateway.database.count(&format!("select from {table}")).await, 0, "{table}");
+    }
+    let taken = post(&["+99900000011", "+99900000012"]).await;
+    assert_eq!(taken.status, 202, "the key is free, and so is the day: {}", taken.text);
+    assert_eq!(item(taken.header("ratelimit"), "day")[0].1, 1);
+    assert_eq!(gateway.post_message(text()).await.status, 202);
+    assert_eq!(gateway.post_message(text()).await.problem(), (429, "quota_exceeded"));
+}
+
+#[tokio::test]
+async fn a_batch_costs_as_many_as_it_has_recipients_and_is_possible_at_any_rate() {
+    let gateway = TestGateway::start(&format!("{OPEN}\n[apps.shop]\nrate_per_second = 2")).await;
+    let numbers: Vec<String> = (0..40).map(|index| format!("+9990000{index:04}")).collect();
+    let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
+    let answer = gateway.client.post(SHOP, "/v1/batches", &batch(&numbers)).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let refused = gateway.post_message(text()).await;
+    assert_eq!(refused.problem(), (429, "rate_limited"));
+    assert!((15..=20).contains(&retry_after(&refused)), "{}", refused.header("retry-after"));
+    assert_eq!(item(refused.header("ratelimit"), "second")[0].1, 0);
+}

@@ -8,7 +8,9 @@
 mod aborted_posts;
 mod api;
 mod app_limits;
+mod batches;
 mod callbacks;
+mod cancel;
 #[cfg(feature = "fail-points")]
 #[path = "../chaos/mod.rs"]
 mod chaos;
@@ -21,6 +23,7 @@ mod example;
 mod floors;
 mod hostile;
 mod huawei;
+mod idempotency;
 mod inbound;
 mod leaks;
 mod limits;
@@ -29,6 +32,7 @@ mod operations;
 mod opt_out;
 mod overload;
 mod panics;
+mod preview;
 mod private;
 mod provider_faults;
 mod provider_pauses;
@@ -38,4 +42,5 @@ mod sandbox;
 mod sensitive;
 mod spool;
 mod support;
+mod time;
 mod voice;

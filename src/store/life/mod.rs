@@ -23,7 +23,7 @@ use crate::domain::{
     Timestamp,
     content::{Content, TemplateUse},
     event::{EventType, Told},
-    ids::MessageId,
+    ids::{BatchId, MessageId},
     life::{Attempt, Changed, HandOver, Life, Plan},
     phone_number::PhoneNumber,
     status::MessageStatus,
@@ -44,6 +44,8 @@ pub struct StoredMessage {
     pub came_from: HandOver,
     /// What its recipient opted out of, as the claim found it.
     pub opted_out_of: Vec<Party>,
+    /// The batch that it belongs to.
+    batch: Option<BatchId>,
     /// How often it was changed before it was read.
     version: i32,
     /// It has a row in the queue.
@@ -82,8 +84,7 @@ impl StoredMessage {
             decisions: Vec::new(),
         };
         let (app, to, callback_url) = (message.app.clone(), message.to.clone(), message.app_data.callback_url.clone());
-        let told = Told::of(&life);
-        let opted_out_of = Vec::new();
+        let (told, batch, opted_out_of) = (Told::of(&life), message.batch_id, Vec::new());
         Self {
             life,
             app,
@@ -91,6 +92,7 @@ impl StoredMessage {
             content,
             came_from,
             opted_out_of,
+            batch,
             version: 0,
             queued: true,
             told,
@@ -142,6 +144,7 @@ pub enum StoredContent {
 struct Row {
     id: Uuid,
     app: String,
+    batch_id: Option<Uuid>,
     recipient: String,
     category: String,
     sensitive: bool,
@@ -227,6 +230,7 @@ impl TryFrom<Row> for StoredMessage {
             to: PhoneNumber::from_stored(row.recipient),
             content,
             came_from,
+            batch: row.batch_id.map(BatchId),
             version: row.version,
             queued: row.queued,
         })
@@ -256,7 +260,7 @@ pub async fn read(connection: &mut PgConnection, messages: &[MessageId]) -> Resu
     let ids: Vec<Uuid> = messages.iter().map(|id| id.0).collect();
     let rows = sqlx::query_as!(
         Row,
-        r#"select m.id, m.app, m.recipient, m.category, m.sensitive, m.body, m.template,
+        r#"select m.id, m.app, m.batch_id, m.recipient, m.category, m.sensitive, m.body, m.template,
                   m.params as "params: Json<BTreeMap<String, String>>", m.sealed, m.plan as "plan: Json<Plan>", m.send_at,
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, q.message_id is not null as "queued!", q.attempts as "attempts?",
@@ -284,7 +288,7 @@ pub async fn lock_due(
 ) -> Result<Vec<StoredMessage>, StoreError> {
     let rows = sqlx::query_as!(
         Row,
-        r#"select m.id, m.app, m.recipient, m.category, m.sensitive, m.body, m.template,
+        r#"select m.id, m.app, m.batch_id, m.recipient, m.category, m.sensitive, m.body, m.template,
                   m.params as "params: Json<BTreeMap<String, String>>", m.sealed, m.plan as "plan: Json<Plan>", m.send_at,
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, true as "queued!", q.attempts as "attempts?", q.step as "step?",

@@ -1,5 +1,7 @@
 //! Saving what happened to messages: the messages first, and with them whether anybody was faster.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -8,12 +10,12 @@ use crate::{
     domain::{
         Timestamp,
         content::Category,
-        ids::new_uuid,
+        ids::{BatchId, new_uuid},
         life::Life,
         status::{AttemptStatus, MessageStatus},
     },
     store::{
-        StoreError, attempts,
+        StoreError, attempts, batches,
         events::{self, Receivers},
         small,
     },
@@ -36,7 +38,21 @@ pub async fn save(
     save_attempts(&mut *connection, messages).await?;
     save_queue(&mut *connection, messages, lease, now).await?;
     insert_decisions(&mut *connection, messages, now).await?;
-    events::of_messages(connection, messages, receivers, now).await
+    events::of_messages(&mut *connection, messages, receivers, now).await?;
+    batches::note_open(connection, &opened_and_ended(messages), now).await
+}
+
+/// By how many the open messages of each batch change. Costs nothing where no message of a batch ends.
+fn opened_and_ended(messages: &[&StoredMessage]) -> BTreeMap<BatchId, i32> {
+    let mut changes = BTreeMap::new();
+    for message in messages {
+        let is_final = message.life.is_final();
+        if let Some(batch) = message.batch.filter(|_| message.told.is_final != is_final) {
+            *changes.entry(batch).or_default() += if is_final { -1 } else { 1 };
+        }
+    }
+    changes.retain(|_, change| *change != 0);
+    changes
 }
 
 /// Writes the attempts of messages that are new or changed.

@@ -5,10 +5,10 @@
 
 use axum::{
     extract::FromRequestParts,
-    http::{header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 
-use super::{error::ApiError, problem::ProblemCode, query::Query, state::ApiState};
+use super::{error::ApiError, query::Query, state::ApiState};
 use crate::{config::Role, keys::Identity};
 
 /// Any key: apps see what is theirs, operators and auditors everything.
@@ -27,8 +27,8 @@ pub struct OperatorMayRead(pub Identity);
 #[derive(Debug)]
 pub struct OperatorMayWrite(pub Identity);
 
-/// Keys that may act, within the rate at which their app may send. Looked at before the body is read.
-#[derive(Debug)]
+/// Keys that may act, within the rate at which their app may send: what [`super::sending`] admitted.
+#[derive(Debug, Clone)]
 pub struct MaySend(pub Identity);
 
 const READ_ONLY: &str = "An auditor's key reads everything and changes nothing.";
@@ -38,7 +38,7 @@ impl FromRequestParts<ApiState> for MayRead {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        identify(parts, state).map(Self)
+        identify(&parts.headers, state).map(Self)
     }
 }
 
@@ -46,27 +46,16 @@ impl FromRequestParts<ApiState> for MayWrite {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let identity = identify(parts, state)?;
-        match identity.role {
-            Role::App | Role::Operator => Ok(Self(identity)),
-            Role::Auditor => Err(ApiError::Forbidden(READ_ONLY)),
-        }
+        may_write(&parts.headers, state).map(Self)
     }
 }
 
 impl FromRequestParts<ApiState> for MaySend {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let MayWrite(identity) = MayWrite::from_request_parts(parts, state).await?;
-        match state.loaded.load().send_rates.take(&identity.app) {
-            Ok(()) => Ok(Self(identity)),
-            Err(retry_after) => Err(ApiError::Limited {
-                code: ProblemCode::RateLimited,
-                retry_after,
-                detail: "The app sends faster than its rate_per_second.".to_owned(),
-            }),
-        }
+    async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, ApiError> {
+        let admitted = parts.extensions.remove::<MaySend>();
+        admitted.ok_or_else(|| ApiError::internal("a path that sends is not admitted as one"))
     }
 }
 
@@ -74,7 +63,7 @@ impl FromRequestParts<ApiState> for OperatorMayRead {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let identity = identify(parts, state)?;
+        let identity = identify(&parts.headers, state)?;
         match identity.role {
             Role::Operator | Role::Auditor => Ok(Self(identity)),
             Role::App => Err(ApiError::Forbidden(OPERATORS_ONLY)),
@@ -86,7 +75,7 @@ impl FromRequestParts<ApiState> for OperatorMayWrite {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let identity = identify(parts, state)?;
+        let identity = identify(&parts.headers, state)?;
         match identity.role {
             Role::Operator => Ok(Self(identity)),
             Role::Auditor => Err(ApiError::Forbidden(READ_ONLY)),
@@ -95,8 +84,17 @@ impl FromRequestParts<ApiState> for OperatorMayWrite {
     }
 }
 
-fn identify(parts: &Parts, state: &ApiState) -> Result<Identity, ApiError> {
-    let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+/// Whose key it is, if that may act.
+pub(super) fn may_write(headers: &HeaderMap, state: &ApiState) -> Result<Identity, ApiError> {
+    let identity = identify(headers, state)?;
+    match identity.role {
+        Role::App | Role::Operator => Ok(identity),
+        Role::Auditor => Err(ApiError::Forbidden(READ_ONLY)),
+    }
+}
+
+fn identify(headers: &HeaderMap, state: &ApiState) -> Result<Identity, ApiError> {
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let (scheme, key) = header.and_then(|value| value.split_once(' ')).ok_or(ApiError::Unauthenticated)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(ApiError::Unauthenticated);

@@ -72,6 +72,8 @@ pub enum ApiError {
         retry_after: Duration,
         /// Which limit.
         detail: String,
+        /// What in the body it is about; none: the app as a whole.
+        pointer: Option<String>,
     },
     /// 502: the provider answered with an error.
     #[error("the provider answered with an error")]
@@ -236,6 +238,9 @@ impl IntoResponse for ApiError {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Self::Invalid(errors) => problem.errors = errors,
+            Self::Limited { code, detail, pointer: Some(pointer), retry_after: _ } => {
+                problem.errors = vec![FieldError::at(pointer, code, detail)];
+            }
             Self::Provider { code, message } => (problem.provider_code, problem.provider_message) = (code, message),
             Self::Internal(cause) => {
                 response.extensions_mut().insert(InternalCause(cause.into()));
@@ -250,7 +255,7 @@ impl IntoResponse for ApiError {
             | Self::HeadTooLarge(_)
             | Self::Conflict { .. }
             | Self::IdempotencyKeyReused
-            | Self::Limited { .. }
+            | Self::Limited { pointer: None, .. }
             | Self::ProviderTimeout
             | Self::Unavailable { .. } => {}
         }

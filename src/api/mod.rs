@@ -23,8 +23,10 @@ pub mod query;
 pub mod router;
 pub mod routes;
 pub mod send_rates;
+mod sending;
 pub mod state;
 pub mod storing;
+pub mod suppressions;
 pub mod templates;
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use super::problem::{FieldError, Problem, ProblemCode};
         (name = "Messages", description = "Send one message, read it, follow it, cancel it."),
         (name = "Batches", description = "The same or personalised content to many recipients."),
         (name = "Inbound messages", description = "Messages that arrived on our numbers."),
+        (name = "Suppressions", description = "Recipients that opted out."),
         (name = "Events", description = "What webhooks deliver, with the state of their delivery."),
         (name = "Templates", description = "The gateway's own templates, bound to each provider's registered ones."),
         (name = "Routes", description = "Which providers carry which messages, in what order."),

@@ -17,9 +17,9 @@ use super::{
     error::{ApiError, SOON},
     events,
     frame::framed,
-    inbound_messages, messages, openapi, operations, providers, routes as routes_api,
+    inbound_messages, messages, openapi, operations, providers, routes as routes_api, sending,
     state::ApiState,
-    templates,
+    suppressions, templates,
 };
 use crate::server::ReservedConnection;
 
@@ -39,6 +39,8 @@ fn v1() -> OpenApiRouter<ApiState> {
         .routes(routes!(events::list))
         .routes(routes!(events::redeliver))
         .routes(routes!(events::redeliver_range))
+        .routes(routes!(suppressions::list))
+        .routes(routes!(suppressions::put, suppressions::delete))
         .routes(routes!(templates::list))
         .routes(routes!(templates::get))
         .routes(routes!(routes_api::list))
@@ -112,6 +114,9 @@ async fn admit(State(state): State<ApiState>, request: Request, next: Next) -> R
     let reserved = request.extensions().get::<ReservedConnection>().is_some();
     let permit = state.admission.try_acquire();
     if let (false, Ok(_permit)) = (reserved, &permit) {
+        if sending::is_for(&request) {
+            return sending::admit(&state, request, next).await;
+        }
         return next.run(request).await;
     }
     let mut response = ApiError::Unavailable { retry_after: SOON, detail: "The gateway is busy." }.into_response();

@@ -37,6 +37,11 @@ impl Default for Storing {
 }
 
 impl Storing {
+    /// Is there room? Asked before a body is read: it takes none, so that clients whose bodies arrive slowly keep nobody out.
+    pub fn has_room(&self) -> bool {
+        self.running.load(Ordering::Relaxed) < self.bound.load(Ordering::Relaxed)
+    }
+
     /// Lets a message in while there is room.
     pub fn enter(self: &Arc<Self>) -> Option<Admitted> {
         let admitted = Admitted(self.clone());
@@ -78,7 +83,9 @@ mod tests {
         let mut inside = fill(&storing);
         assert_eq!(inside.len(), MOST);
         assert!(storing.enter().is_none(), "it is full, and asking takes no room");
+        assert!(!storing.has_room());
         inside.pop();
+        assert!(storing.has_room());
         assert!(storing.enter().is_some());
     }
 

@@ -156,7 +156,9 @@ fn again(state: &ApiState, reload: &Reload) {
     });
     match replaced {
         Ok(live) => {
-            reload.loaded.store(Arc::new(build::loaded(&live)));
+            let loaded = build::loaded(&live);
+            loaded.send_rates.go_on_from(&reload.loaded.load().send_rates);
+            reload.loaded.store(Arc::new(loaded));
             state.engine.replace(live);
             tracing::info!("the configuration was read again");
         }

@@ -31,7 +31,7 @@ pub use database::Database;
 pub use dispatch::Dispatch;
 pub use limits::{InvalidRateRule, Limits, PrefixVelocity, RateRule};
 pub use load::{ConfigErrors, ConfigProblem, check, environment, file, load};
-pub use opt_out::OptOut;
+pub use opt_out::{Meaning, OptOut};
 pub use providers::{ProviderSection, SANDBOX};
 pub use reload::{Reloaded, reload};
 pub use retention::Retention;

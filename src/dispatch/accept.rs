@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     ANSWER_WITHIN, Engine, LiveProvider,
     line::{self, Opened, Prepared, plan::Planner},
+    screen::{ScreenedOut, screen},
     writers,
 };
 use crate::{
@@ -24,7 +25,6 @@ use crate::{
     fail_points::{Step, reach},
     store::{
         Db, StoreError,
-        events::Receivers,
         idempotency::{self, IdempotencyKey, Used},
         life::{self, Lease, StoredMessage},
         messages::{self, Insert},
@@ -66,6 +66,9 @@ pub enum NotAccepted {
     /// The key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// It may not be sent.
+    #[error("it was screened out")]
+    ScreenedOut(ScreenedOut),
 }
 
 impl Engine {
@@ -115,9 +118,9 @@ async fn store(engine: &Engine, group: Vec<Request>) {
     }
     let writes = Arc::new(writes);
     let (of_unit, opened) = (writes.clone(), Opened::default());
-    let (at_once, of_opened, live) = (AtOnce::for_each_provider(engine, &writes), opened.clone(), engine.live());
+    let (at_once, of_opened, of_task) = (AtOnce::for_each_provider(engine, &writes), opened.clone(), engine.clone());
     let done = Db::unit(&engine.db().intake, move |connection| {
-        Box::pin(async move { commit(connection, &of_unit, at_once, &of_opened, &live.receivers, now).await })
+        Box::pin(async move { commit(connection, &of_task, &of_unit, at_once, &of_opened, now).await })
     })
     .await;
     let done = match done {
@@ -129,6 +132,7 @@ async fn store(engine: &Engine, group: Vec<Request>) {
             for (provider, prepared, mut slots) in std::mem::take(&mut outcome.calls) {
                 line::make_calls(engine, &provider, prepared, &mut slots);
             }
+            let repeats = after_refusals(engine, &outcome, &writes, repeats).await;
             answer(engine, outcome, &writes, answers);
             for request in repeats {
                 replay(engine, request).await;
@@ -210,6 +214,8 @@ type Calls = (Arc<LiveProvider>, Vec<Prepared>, OwnedSemaphorePermit);
 
 struct Outcome {
     stored: HashSet<MessageId>,
+    /// What may not be sent; nothing was kept of it.
+    screened_out: HashMap<MessageId, ScreenedOut>,
     /// The providers for which messages wait.
     waiting: BTreeSet<String>,
     calls: Vec<Calls>,
@@ -218,10 +224,10 @@ struct Outcome {
 
 async fn commit(
     connection: &mut sqlx::PgConnection,
+    engine: &Engine,
     writes: &[Write],
     at_once: HashMap<String, AtOnce>,
     opened: &Opened,
-    receivers: &Receivers,
     now: Timestamp,
 ) -> Result<Outcome, StoreError> {
     reach(Step::AcceptRead).await?;
@@ -231,11 +237,12 @@ async fn commit(
     let lost: Vec<&IdempotencyKey> =
         keyed.iter().filter(|(_, made)| !taken.contains(made)).map(|(key, _)| *key).collect();
     let used = if lost.is_empty() { Vec::new() } else { idempotency::find(&mut *connection, &lost).await? };
-    let fresh: Vec<&Insert> = writes
+    let mut fresh: Vec<&Insert> = writes
         .iter()
         .filter(|(insert, key)| key.is_none() || taken.contains(&insert.message.id.0))
         .map(|(insert, _)| insert)
         .collect();
+    let screened_out = take_out(&mut *connection, engine, &mut fresh, &keyed, now).await?;
     let lease = at_once.values().next().map(|at_once| at_once.lease);
     let (mut calls, waiting) = plan(&fresh, at_once);
     let stored: HashMap<MessageId, &StoredMessage> = calls
@@ -246,7 +253,7 @@ async fn commit(
         .collect();
     let inserts: Vec<(&Insert, &StoredMessage)> =
         fresh.iter().filter_map(|insert| Some((*insert, *stored.get(&insert.message.id)?))).collect();
-    messages::insert(connection, &inserts, lease, receivers, now).await?;
+    messages::insert(connection, &inserts, lease, &engine.live().receivers, now).await?;
     let stored = stored.into_keys().collect();
     for (_, prepared, _) in &mut calls {
         opened.note(prepared);
@@ -255,10 +262,30 @@ async fn commit(
     reach(Step::AcceptWritten).await?;
     Ok(Outcome {
         stored,
+        screened_out,
         waiting: life::next_providers(&waiting).into_iter().collect(),
         calls,
         used: used.into_iter().map(|used| ((used.app.clone(), used.key.clone()), used)).collect(),
     })
+}
+
+/// Takes out what may not be sent, and gives back its keys: nothing is kept of it.
+async fn take_out(
+    connection: &mut sqlx::PgConnection,
+    engine: &Engine,
+    fresh: &mut Vec<&Insert>,
+    keyed: &[(&IdempotencyKey, Uuid)],
+    now: Timestamp,
+) -> Result<HashMap<MessageId, ScreenedOut>, StoreError> {
+    let verdicts = screen(&mut *connection, engine, fresh, now).await?;
+    let out: HashMap<MessageId, ScreenedOut> =
+        fresh.iter().zip(verdicts).filter_map(|(insert, verdict)| Some((insert.message.id, verdict?))).collect();
+    if !out.is_empty() {
+        fresh.retain(|insert| !out.contains_key(&insert.message.id));
+        let keys = keyed.iter().filter(|(_, made)| out.contains_key(&MessageId(*made))).map(|(key, _)| *key);
+        idempotency::give_back(connection, &keys.collect::<Vec<_>>()).await?;
+    }
+    Ok(out)
 }
 
 /// Makes calls for what has room with its provider; the rest waits in the queue.
@@ -290,6 +317,8 @@ fn answer(engine: &Engine, mut outcome: Outcome, writes: &[Write], answers: Vec<
         let id = insert.message.id;
         let result = if outcome.stored.contains(&id) {
             Ok(Accepted::Stored(id))
+        } else if let Some(why) = outcome.screened_out.get(&id) {
+            Err(NotAccepted::ScreenedOut(*why))
         } else {
             let used = key.as_ref().and_then(|key| outcome.used.remove(&(key.app.clone(), key.key.clone())));
             replayed(key.as_ref(), used)
@@ -301,6 +330,31 @@ fn answer(engine: &Engine, mut outcome: Outcome, writes: &[Write], answers: Vec<
         provider.backlog.store(true, Ordering::Relaxed);
         provider.wake.notify_one();
     }
+}
+
+/// Requests of the group whose key was given back, since the first with that key may not be sent: the same request gets the same
+/// answer, another one has its turn now. The others are left over.
+async fn after_refusals(engine: &Engine, outcome: &Outcome, writes: &[Write], repeats: Vec<Request>) -> Vec<Request> {
+    let refused: Vec<(&IdempotencyKey, ScreenedOut)> = writes
+        .iter()
+        .filter_map(|(insert, key)| Some((key.as_ref()?, *outcome.screened_out.get(&insert.message.id)?)))
+        .collect();
+    let (mut left, mut again) = (Vec::new(), Vec::new());
+    for request in repeats {
+        let same_key = |own: &IdempotencyKey, key: &IdempotencyKey| own.app == key.app && own.key == key.key;
+        let found = request.key.as_ref().and_then(|own| refused.iter().find(|(key, _)| same_key(own, key)));
+        match found {
+            None => left.push(request),
+            Some((key, why)) if request.key.as_ref() == Some(*key) => {
+                drop(request.answer.send(Err(NotAccepted::ScreenedOut(*why))));
+            }
+            Some(_) => again.push(request),
+        }
+    }
+    if !again.is_empty() {
+        Box::pin(store(engine, again)).await;
+    }
+    left
 }
 
 fn replayed(key: Option<&IdempotencyKey>, used: Option<Used>) -> Result<Accepted, NotAccepted> {

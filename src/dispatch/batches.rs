@@ -11,13 +11,13 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{
     ANSWER_WITHIN, Engine,
     accept::{NotAccepted, judge},
+    screen::{self, ScreenedOut},
 };
 use crate::{
-    domain::{Timestamp, batch::NewBatch, ids::BatchId},
+    domain::{Timestamp, batch::NewBatch, ids::BatchId, life::Cause},
     fail_points::{Step, reach},
     store::{
         Db, StoreError, batches,
-        events::Receivers,
         idempotency::{self, IdempotencyKey, Used},
         life::{self, StoredMessage},
         messages::{self, Failed, Insert},
@@ -42,7 +42,10 @@ pub struct BatchInsert {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchAccepted {
     /// Stored by this request.
-    Stored,
+    Stored {
+        /// So many of its messages cannot be sent.
+        failed: u16,
+    },
     /// An earlier request with the same key and body made this one.
     Replayed(BatchId),
 }
@@ -77,11 +80,9 @@ async fn store(
     insert: BatchInsert,
     key: Option<IdempotencyKey>,
 ) -> Result<BatchAccepted, NotAccepted> {
-    let (now, of_unit, live) = (engine.clock().now(), key.clone(), engine.live());
-    let waiting: Vec<StoredMessage> = insert.messages.iter().map(StoredMessage::new).collect();
-    let providers = life::next_providers(&waiting);
+    let (now, of_task, of_unit) = (engine.clock().now(), engine.clone(), key.clone());
     let done = Db::unit(&engine.db().intake, move |connection| {
-        Box::pin(async move { commit(connection, &insert, &waiting, of_unit.as_ref(), &live.receivers, now).await })
+        Box::pin(async move { commit(connection, &of_task, insert, of_unit.as_ref(), now).await })
     })
     .await;
     let done = match done {
@@ -89,11 +90,12 @@ async fn store(
         Err(error) => Err(error),
     };
     match done {
-        Ok(Done::Stored) => {
+        Ok(Done::Stored { failed, providers }) => {
             wake(engine, &providers);
-            Ok(BatchAccepted::Stored)
+            Ok(BatchAccepted::Stored { failed })
         }
         Ok(Done::KeyInUse(used)) => judge(key.as_ref(), used).map(|made| BatchAccepted::Replayed(BatchId(made))),
+        Ok(Done::ScreenedOut(why)) => Err(NotAccepted::ScreenedOut(why)),
         Err(error) => {
             super::log_failure("batches", &error);
             let in_use = key.is_some() && error.is_lock_timeout();
@@ -113,18 +115,24 @@ fn wake(engine: &Engine, providers: &HashSet<String>) {
 /// What a unit of work came to.
 enum Done {
     /// All is stored.
-    Stored,
+    Stored {
+        /// So many of its messages cannot be sent.
+        failed: u16,
+        /// The providers for which the others wait.
+        providers: HashSet<String>,
+    },
     /// Nothing is: the key was used, and for this.
     KeyInUse(Option<Used>),
+    /// Nothing is: it may not be sent as a whole.
+    ScreenedOut(ScreenedOut),
 }
 
-/// Stores all of it; or nothing, when its key was used before.
+/// Stores all of it; or nothing, when its key was used before or the app's day has no room for it.
 async fn commit(
     connection: &mut sqlx::PgConnection,
-    insert: &BatchInsert,
-    waiting: &[StoredMessage],
+    engine: &Engine,
+    insert: BatchInsert,
     key: Option<&IdempotencyKey>,
-    receivers: &Receivers,
     now: Timestamp,
 ) -> Result<Done, StoreError> {
     reach(Step::AcceptRead).await?;
@@ -133,14 +141,40 @@ async fn commit(
     {
         return Ok(Done::KeyInUse(idempotency::find(connection, &[key]).await?.pop()));
     }
-    let open = u16::try_from(waiting.len()).unwrap_or(u16::MAX);
-    batches::insert(&mut *connection, &insert.batch, open).await?;
-    let pairs: Vec<(&Insert, &StoredMessage)> = insert.messages.iter().zip(waiting).collect();
+    let BatchInsert { batch, messages, mut failed } = insert;
+    let candidates: Vec<&Insert> = messages.iter().collect();
+    let verdicts = screen::screen(&mut *connection, engine, &candidates, now).await?;
+    if let Some(why) = verdicts.iter().flatten().find(|why| why.is_about_the_app()) {
+        screen::take_back(&mut *connection, engine, &candidates, &verdicts, now).await?;
+        idempotency::give_back(connection, &key.into_iter().collect::<Vec<_>>()).await?;
+        return Ok(Done::ScreenedOut(*why));
+    }
+    let mut sendable = Vec::with_capacity(messages.len());
+    for (insert, verdict) in messages.into_iter().zip(verdicts) {
+        match verdict {
+            None => sendable.push(insert),
+            Some(why) => failed.push(born_failed(insert, why)),
+        }
+    }
+    let (waiting, receivers): (Vec<StoredMessage>, _) =
+        (sendable.iter().map(StoredMessage::new).collect(), &engine.live().receivers);
+    batches::insert(&mut *connection, &batch, count(waiting.len())).await?;
+    let pairs: Vec<(&Insert, &StoredMessage)> = sendable.iter().zip(&waiting).collect();
     messages::insert(&mut *connection, &pairs, None, receivers, now).await?;
-    messages::insert_failed(&mut *connection, &insert.failed, receivers, now).await?;
-    if open == 0 {
-        batches::announce(connection, &[insert.batch.id], receivers, now).await?;
+    messages::insert_failed(&mut *connection, &failed, receivers, now).await?;
+    if waiting.is_empty() {
+        batches::announce(connection, &[batch.id], receivers, now).await?;
     }
     reach(Step::AcceptWritten).await?;
-    Ok(Done::Stored)
+    Ok(Done::Stored { failed: count(failed.len()), providers: life::next_providers(&waiting) })
+}
+
+fn count(messages: usize) -> u16 {
+    u16::try_from(messages).unwrap_or(u16::MAX)
+}
+
+/// A message that was well-formed and may not be sent. What would not be sent today may be tomorrow.
+fn born_failed(insert: Insert, why: ScreenedOut) -> Failed {
+    let retryable = why != ScreenedOut::OptedOut;
+    Failed { message: insert.message, cause: Cause::own(why.error(), retryable), channel: None, from: None }
 }

@@ -3,6 +3,7 @@
 //! | part | does |
 //! | --- | --- |
 //! | [`accept`] | stores what apps send, many requests in one commit |
+//! | [`screen`] | says which of them may not be sent: opt-outs and limits |
 //! | [`batches`] | stores batches, each in a commit of its own |
 //! | [`cancel`] | takes back what no provider has yet |
 //! | [`mod@line`] | one task for each provider: claims what is due, opens attempts, makes the calls |
@@ -47,8 +48,11 @@ pub mod cancel;
 pub mod health;
 pub mod line;
 pub mod live;
+mod opt_out;
+mod prefixes;
 pub mod ramp;
 pub mod record;
+pub mod screen;
 pub mod settle;
 mod spool;
 pub mod sweep;
@@ -82,6 +86,8 @@ struct Shared {
     record: mpsc::Sender<record::Entry>,
     settle: mpsc::Sender<settle::Arrival>,
     spool: spool::Spool,
+    days: screen::LastKnownDays,
+    prefixes: prefixes::Prefixes,
     changed: Notify,
     /// There may be something to tell apps.
     told: Notify,
@@ -148,6 +154,8 @@ impl Engine {
                 record,
                 settle,
                 spool,
+                days: screen::LastKnownDays::default(),
+                prefixes: prefixes::Prefixes::default(),
                 changed: Notify::new(),
                 told: Notify::new(),
                 dispatches: duties.dispatch,
@@ -163,6 +171,7 @@ impl Engine {
         if duties.intake {
             accept::spawn(&engine, accept_queue);
             spool::spawn(&engine, spool_queue);
+            prefixes::spawn(&engine);
         }
         settle::spawn(&engine, settle_queue, parts.feed);
         record::spawn(&engine, record_queue);

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{AFTER_FAILURE, Engine, Live, log_failure, settle, writers};
+use super::{AFTER_FAILURE, Engine, Live, log_failure, opt_out, settle, writers};
 use crate::{
     domain::{
         Timestamp,
@@ -116,6 +116,7 @@ async fn apply(
     }
     let mut waiting = early_reports(&mut *connection, live, entries, &messages, now).await?;
     settle::absorb(&mut waiting, &mut messages, now);
+    opt_out::by_carriers(&mut *connection, &messages, now).await?;
     life::save(&mut *connection, &messages.iter().collect::<Vec<_>>(), None, &live.receivers, now).await?;
     reports::update(connection, &waiting).await?;
     reach(Step::RecordWritten).await?;

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{AFTER_FAILURE, Engine, log_failure, settle};
+use super::{AFTER_FAILURE, Engine, log_failure, opt_out, settle};
 use crate::{
     domain::{
         capabilities::Reports,
@@ -17,9 +17,9 @@ use crate::{
     error_chain::chain,
     fail_points::{Step, reach},
     store::{
-        Db, StoreError, idempotency,
+        Db, StoreError, app_days, idempotency,
         life::{self, StoredMessage},
-        maintenance,
+        maintenance, prefix_counts,
         reports::Match,
     },
 };
@@ -71,6 +71,7 @@ async fn look(engine: &Engine) -> Result<bool, StoreError> {
     spoils_only_itself(release(engine).await)?;
     most = most.max(spoils_only_itself(settle::apply_waiting(engine).await)?);
     spoils_only_itself(settle::rematch(engine).await)?;
+    spoils_only_itself(opt_out::apply_new(engine).await)?;
     Ok(most >= usize::try_from(LIMIT).unwrap_or(usize::MAX))
 }
 
@@ -260,6 +261,13 @@ async fn keep_house(engine: &Engine) -> Result<(), StoreError> {
     engine.db().long_unit(move |connection| Box::pin(maintenance::ensure_partitions(connection, now))).await?;
     // In small commits: whoever uses a key that is just being forgotten waits for it.
     while Db::unit(&engine.db().work, move |connection| Box::pin(idempotency::forget(connection, now))).await? > 0 {}
+    Db::unit(&engine.db().work, move |connection| {
+        Box::pin(async move {
+            app_days::forget(&mut *connection, now).await?;
+            prefix_counts::forget(connection, now).await
+        })
+    })
+    .await?;
     let keep_days = engine.live().config.retention.messages_days;
     let dropped = engine
         .db()

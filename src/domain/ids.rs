@@ -159,6 +159,11 @@ typed_id!(
     "call"
 );
 typed_id!(
+    /// One suppression; only cursors name it.
+    SuppressionId,
+    "sup"
+);
+typed_id!(
     /// One HTTP request to the gateway.
     RequestId,
     "req"

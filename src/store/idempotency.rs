@@ -81,6 +81,24 @@ pub async fn take(
     Ok(taken)
 }
 
+/// Gives keys back that this transaction took and stores nothing for.
+pub async fn give_back(connection: &mut PgConnection, keys: &[&IdempotencyKey]) -> Result<(), StoreError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let apps: Vec<&str> = keys.iter().map(|key| key.app.as_str()).collect();
+    let texts: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
+    sqlx::query!(
+        "delete from idempotency_keys k using unnest($1::text[], $2::text[]) as n (app, key)
+         where k.app = n.app and k.key = n.key",
+        &apps as &[&str],
+        &texts as &[&str],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// What is known about keys that are in use.
 pub async fn find(connection: &mut PgConnection, keys: &[&IdempotencyKey]) -> Result<Vec<Used>, StoreError> {
     let apps: Vec<&str> = keys.iter().map(|key| key.app.as_str()).collect();

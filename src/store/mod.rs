@@ -10,6 +10,7 @@ use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 
 use crate::fail_points::MadeToFail;
 
+pub mod app_days;
 pub mod attempts;
 pub mod backlog;
 pub mod batches;
@@ -24,10 +25,13 @@ pub mod inbound;
 pub mod life;
 pub mod maintenance;
 pub mod messages;
+pub mod prefix_counts;
 pub mod reports;
+pub mod suppressions;
 pub mod switches;
 pub mod throttles;
 pub mod timeline;
+pub mod velocity;
 
 /// The migrations, compiled in.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();

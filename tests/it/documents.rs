@@ -26,6 +26,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/message-lifecycle.md",
     "docs/errors.md",
     "docs/webhooks.md",
+    "docs/limits.md",
     "docs/adr/README.md",
     "docs/adr/0001-queue-table.md",
     "docs/adr/0002-chrono.md",

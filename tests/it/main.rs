@@ -7,6 +7,7 @@
 
 mod aborted_posts;
 mod api;
+mod app_limits;
 mod batches;
 mod callbacks;
 mod cancel;
@@ -24,10 +25,12 @@ mod floors;
 mod hostile;
 mod huawei;
 mod idempotency;
+mod inbound;
 mod leaks;
 mod limits;
 mod nxcloud;
 mod operations;
+mod opt_out;
 mod overload;
 mod panics;
 mod preview;
@@ -37,6 +40,7 @@ mod provider_pauses;
 mod races;
 mod routing;
 mod sandbox;
+mod sensitive;
 mod spool;
 mod support;
 mod time;

@@ -16,15 +16,16 @@ use super::{draft::BatchDraft, fields::BatchCreate, read::find};
 use crate::{
     api::{
         auth::MaySend,
-        error::{ApiError, SOON},
+        error::ApiError,
         json_body::{BATCH_BODY_LIMIT, JsonBody},
         messages::{
             compose::check_backlog,
-            create::{BUSY, answer_accepted, not_accepted},
+            create::{answer_accepted, not_accepted},
             draft::Rules,
             idempotency_key::{IdempotencyKey, Operation, fingerprinted, used_before},
         },
         openapi::CreateProblems,
+        sending,
         state::ApiState,
     },
     dispatch::batches::{BatchAccepted, BatchInsert},
@@ -44,7 +45,7 @@ impl FromRequestParts<ApiState> for Room {
 
     async fn from_request_parts(_: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let room = Arc::clone(&state.batches).try_acquire_owned();
-        room.map(Self).map_err(|_| ApiError::Unavailable { retry_after: SOON, detail: BUSY })
+        room.map(Self).map_err(|_| sending::no_room())
     }
 }
 
@@ -72,6 +73,8 @@ impl FromRequestParts<ApiState> for Room {
         (status = 202, description = "Stored; its messages are queued or scheduled, or failed.", body = Batch, headers(
             ("Location" = String, description = "Path of the batch."),
             ("Idempotent-Replayed" = bool, description = "`true`: the key was seen before and nothing was created."),
+            ("RateLimit" = String, description = "What is left of the app's limits, such as `\"second\";r=42;t=1, \"day\";r=9000;t=3600`. Absent where it has none."),
+            ("RateLimit-Policy" = String, description = "The app's limits, such as `\"second\";q=50;w=1, \"day\";q=10000;w=86400`."),
         )),
         CreateProblems,
     ),
@@ -93,10 +96,14 @@ pub async fn create(
     // A thousand numbers take long enough to be felt by everything else that this thread does.
     let composed = tokio::task::spawn_blocking(move || compose(&of_task, &sender, &body)).await;
     let insert = composed.map_err(ApiError::internal)??;
-    let failed = u16::try_from(insert.failed.len()).unwrap_or(u16::MAX);
     let batch = insert.batch.clone();
     match state.engine.accept_batch(insert, key).await {
-        Ok(BatchAccepted::Stored) => Ok(accepted(batch.accepted(failed).into(), false)),
+        Ok(BatchAccepted::Stored { failed }) => {
+            // One was taken when it was let in.
+            let more = usize::from(batch.total).saturating_sub(1);
+            state.loaded.load().send_rates.charge(&identity.app, more);
+            Ok(accepted(batch.accepted(failed).into(), false))
+        }
         Ok(BatchAccepted::Replayed(id)) => replayed(&state, &identity, id).await,
         Err(refused) => Err(not_accepted(&refused)),
     }

@@ -25,18 +25,20 @@ use crate::{
         error::{ApiError, SOON},
         json_body::JsonBody,
         openapi::CreateProblems,
-        problem::ProblemCode,
+        problem::{FieldError, ProblemCode},
+        sending,
         state::ApiState,
     },
-    dispatch::accept::{Accepted, NotAccepted},
+    dispatch::{
+        accept::{Accepted, NotAccepted},
+        screen::ScreenedOut,
+    },
     domain::{ids::MessageId, message::NewMessage},
     keys::Identity,
 };
 
 const NOT_CONFIRMED: &str = "The database did not confirm the request. Repeat the request with the same Idempotency-Key: \
                              then it is done once, whatever became of this one.";
-/// Too much is under way.
-pub const BUSY: &str = "Too many requests are waiting.";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Send a message
@@ -61,6 +63,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
         (status = 202, description = "Stored; queued or scheduled.", body = Message, headers(
             ("Location" = String, description = "Path of the message."),
             ("Idempotent-Replayed" = bool, description = "`true`: the key was seen before and nothing was created."),
+            ("RateLimit" = String, description = "What is left of the app's limits, such as `\"second\";r=42;t=1, \"day\";r=9000;t=3600`. Absent where it has none."),
+            ("RateLimit-Policy" = String, description = "The app's limits, such as `\"second\";q=50;w=1, \"day\";q=10000;w=86400`."),
         )),
         CreateProblems,
     ),
@@ -72,7 +76,7 @@ pub async fn create(
     IdempotencyKey(key): IdempotencyKey,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let room = state.storing.enter().ok_or(ApiError::Unavailable { retry_after: SOON, detail: BUSY })?;
+    let room = state.storing.enter().ok_or_else(sending::no_room)?;
     let key = key.map(|key| fingerprinted(&state, &identity, key, Operation::Message, &body)).transpose()?;
     let message = match compose(&state, &identity, &body) {
         Ok(message) => message,
@@ -104,8 +108,38 @@ pub fn not_accepted(refused: &NotAccepted) -> ApiError {
             code: ProblemCode::IdempotencyKeyInProgress,
             detail: "Repeat the request in a moment: it answers with what the other one made.".into(),
         },
-        NotAccepted::Full => ApiError::Unavailable { retry_after: SOON, detail: BUSY },
+        NotAccepted::ScreenedOut(why) => screened_out(*why),
+        NotAccepted::Full => sending::no_room(),
         NotAccepted::Unavailable => ApiError::Unavailable { retry_after: SOON, detail: NOT_CONFIRMED },
+    }
+}
+
+/// What is well-formed and may not be sent all the same.
+fn screened_out(why: ScreenedOut) -> ApiError {
+    let to = Some("/to".to_owned());
+    match why {
+        ScreenedOut::OptedOut => {
+            let code = ProblemCode::RecipientOptedOut;
+            ApiError::invalid(FieldError::at("/to", code, why.error().message()))
+        }
+        ScreenedOut::TooManyCodes { retry_after } => ApiError::Limited {
+            code: ProblemCode::RateLimited,
+            retry_after,
+            detail: "The number received too many one-time codes.".to_owned(),
+            pointer: to,
+        },
+        ScreenedOut::TooManyCodesToPrefix { retry_after } => ApiError::Limited {
+            code: ProblemCode::RateLimited,
+            retry_after,
+            detail: "Numbers of this prefix receive unusually many one-time codes.".to_owned(),
+            pointer: to,
+        },
+        ScreenedOut::DayIsUsedUp { retry_after } => ApiError::Limited {
+            code: ProblemCode::QuotaExceeded,
+            retry_after,
+            detail: "The app's daily_limit is used up; days are those of UTC.".to_owned(),
+            pointer: None,
+        },
     }
 }
 

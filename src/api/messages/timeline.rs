@@ -241,6 +241,7 @@ fn of_decision(decision: &KeptDecision) -> Draft {
         DecisionKind::RetryScheduled | DecisionKind::Failover | DecisionKind::Resend => Fact::Waiting,
         DecisionKind::Expired => Fact::Ended(MessageStatus::Expired),
         DecisionKind::Canceled => Fact::Ended(MessageStatus::Canceled),
+        DecisionKind::OptedOut => Fact::Ended(MessageStatus::Failed),
         DecisionKind::StepPassedOver | DecisionKind::Settled => Fact::Other,
     };
     let place = if decision.kind == DecisionKind::AttemptUnknown { 1 } else { 3 };

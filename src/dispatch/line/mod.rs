@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use plan::Planner;
 
-use super::{AFTER_FAILURE, Engine, LiveProvider, availability::Pass, log_failure, record, writers::GROUP};
+use super::{AFTER_FAILURE, Engine, LiveProvider, availability::Pass, log_failure, opt_out, record, writers::GROUP};
 use crate::{
     domain::{
         ids::{AttemptId, MessageId},
@@ -233,6 +233,7 @@ async fn claim(
             let turns = planner.provider.turns().clone();
             let found = life::lock_due(&mut *connection, name, &turns, planner.now, limit).await?;
             let (due, of_apps) = (found.len(), Served::of(&found));
+            let found = opt_out::stop(&mut *connection, &planner.engine, found, planner.now).await?;
             let (mut prepared, left) = planner.plan(found);
             let no_room = left.iter().find(|message| !message.life.has_new_attempt());
             planner.provider.turns().serve(of_apps, no_room.map(|message| message.life.id));

@@ -116,7 +116,7 @@ impl Planner {
 }
 
 /// The content of a message, readable.
-fn open(secrets: &Secrets, message: &StoredMessage) -> Option<Content> {
+pub(in crate::dispatch) fn open(secrets: &Secrets, message: &StoredMessage) -> Option<Content> {
     match &message.content {
         StoredContent::Plain(content) => Some(content.clone()),
         StoredContent::Sealed(sealed) => {

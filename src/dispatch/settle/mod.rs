@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{ANSWER_WITHIN, Engine, Live, log_failure, writers};
+use super::{ANSWER_WITHIN, Engine, Live, log_failure, opt_out, writers};
 use crate::{
     domain::{
         Timestamp,
@@ -257,7 +257,13 @@ async fn apply(
     kept.retain(|report| polled.next() != Some(true) || report.outcome != Outcome::Ignored);
     reports::insert(&mut *connection, &kept).await?;
     for inbound in arrived {
+        // One that was pushed before says nothing anew: its STOP may have been taken back since.
         if inbound::insert(&mut *connection, &inbound).await? {
+            opt_out::by_word(&mut *connection, &live.config.opt_out, &inbound, now).await?;
+            if inbound.app.is_none() {
+                metrics::counter!("sms_gateway_inbound_unowned_total", "provider" => inbound.provider.clone())
+                    .increment(1);
+            }
             events::of_inbound(&mut *connection, &inbound, &live.receivers, now).await?;
         }
     }
@@ -369,6 +375,7 @@ async fn absorb_all(
         reports.iter().filter(applied).filter_map(|report| Some(report.matched?.message)).collect();
     let untold = |message: &StoredMessage| message.life.attempts.iter().all(|attempt| attempt.changed == Changed::No);
     messages.retain(|message| changed.contains(&message.life.id) || !untold(message));
+    opt_out::by_carriers(&mut *connection, &messages, now).await?;
     life::save(connection, &messages.iter().collect::<Vec<_>>(), None, &live.receivers, now).await?;
     Ok(life::next_providers(&messages))
 }

@@ -16,6 +16,8 @@ pub(super) enum EndedBy {
     Validity,
     /// Somebody canceled it.
     Cancel,
+    /// The recipient wants to hear no more.
+    OptOut,
     /// The gateway itself failed on it and gave it up.
     OwnFault,
 }
@@ -73,6 +75,7 @@ impl Life {
                 (MessageStatus::Expired, Some(Cause { provider_code, ..Cause::own(ErrorCode::Expired, true) }))
             }
             (None, EndedBy::Cancel) => (MessageStatus::Canceled, None),
+            (None, EndedBy::OptOut) => (MessageStatus::Failed, Some(Cause::own(ErrorCode::RecipientOptedOut, false))),
             (None, EndedBy::OwnFault) => (MessageStatus::Failed, Some(Cause::own(ErrorCode::InternalError, true))),
             (None, EndedBy::Attempts) => {
                 let error = self.attempts.last().and_then(|attempt| attempt.error.clone());

@@ -195,6 +195,8 @@ pub enum DecisionKind {
     Expired,
     /// The app or an operator canceled it.
     Canceled,
+    /// The recipient opted out while it waited.
+    OptedOut,
     /// An operator settled it.
     Settled,
 }
@@ -207,6 +209,7 @@ super::content::text_enum!(DecisionKind {
     Resend = "resend",
     Expired = "expired",
     Canceled = "canceled",
+    OptedOut = "opted_out",
     Settled = "settled",
 });
 
@@ -229,6 +232,24 @@ impl Life {
     /// Was an attempt begun since it was loaded?
     pub fn has_new_attempt(&self) -> bool {
         self.attempts.iter().any(|attempt| attempt.changed == Changed::New)
+    }
+
+    /// May its content be needed again: for another hand-over, or to tell which unclear one a report is about?
+    pub fn needs_content(&self) -> bool {
+        let unsettled = |attempt: &Attempt| attempt.status == AttemptStatus::Sending || attempt.hand_over_is_unclear();
+        if self.is_final() {
+            return false;
+        }
+        if self.send.is_some() || self.attempts.iter().any(unsettled) {
+            return true;
+        }
+        let last = self.attempts.last().map_or(0, |attempt| attempt.step);
+        let next = self.next_step_after(last).and_then(|step| self.step(step));
+        match self.plan.failover {
+            Failover::Never => false,
+            Failover::OnRejection => next.is_some_and(|step| step.after_seconds.is_some()),
+            Failover::OnUndelivered => next.is_some(),
+        }
     }
 
     /// Is there a step after the one that waits?

@@ -75,6 +75,17 @@ impl Life {
         self.settle_status(now, EndedBy::Validity);
     }
 
+    /// The recipient opted out and a hand-over still waits. Its validity is over with that, so that nothing makes it go on.
+    pub fn opted_out(&mut self, now: Timestamp) {
+        if self.send.is_none() {
+            return;
+        }
+        self.take_back(now);
+        self.expires_at = self.expires_at.min(now);
+        self.decide(DecisionKind::OptedOut, None, None, "the recipient opted out while a hand-over waited".into());
+        self.settle_status(now, EndedBy::OptOut);
+    }
+
     /// The provider of the waiting hand-over is paused or failing. True when the message goes on to its next step.
     pub fn step_unavailable(&mut self, why: &str, now: Timestamp) -> bool {
         let Some(send) = self.send else { return false };

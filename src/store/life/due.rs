@@ -89,7 +89,9 @@ pub async fn lock_due(
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, true as "queued!", m.attempts as "attempts?", m.step as "step?",
                   m.tries as "tries?", m.group_limit as "group_limit?", m.send_due as "send_due?", m.version,
-                  m.events, m.callback_url
+                  m.events, m.callback_url,
+                  array(select o.sender from suppressions o
+                        where o.recipient = m.recipient and o.app in ('', m.app)) as "opted_out_of!"
            from unnest($4::smallint[], $5::text[], $6::text[]) with ordinality s (class, behind, up_to, place)
            cross join lateral (
                with recursive waiting (app, due) as (

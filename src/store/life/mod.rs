@@ -20,7 +20,7 @@ pub use due::{Served, Turns, lock_due};
 pub use save::save;
 pub(super) use save::{class, insert_queue, save_attempts};
 
-use super::{StoreError, attempts, messages::Insert, unsmall, word};
+use super::{StoreError, attempts, messages::Insert, suppressions::Party, unsmall, word};
 use crate::domain::{
     Timestamp,
     content::{Content, TemplateUse},
@@ -44,6 +44,8 @@ pub struct StoredMessage {
     pub content: StoredContent,
     /// The hand-over that waits or is in flight: what an answer is judged by.
     pub came_from: HandOver,
+    /// What its recipient opted out of, as the claim found it.
+    pub opted_out_of: Vec<Party>,
     /// The batch that it belongs to.
     batch: Option<BatchId>,
     /// How often it was changed before it was read.
@@ -84,8 +86,21 @@ impl StoredMessage {
             decisions: Vec::new(),
         };
         let (app, to, callback_url) = (message.app.clone(), message.to.clone(), message.app_data.callback_url.clone());
-        let (told, batch) = (Told::of(&life), message.batch_id);
-        Self { life, app, to, content, came_from, batch, version: 0, queued: true, told, events: 0, callback_url }
+        let (told, batch, opted_out_of) = (Told::of(&life), message.batch_id, Vec::new());
+        Self {
+            life,
+            app,
+            to,
+            content,
+            came_from,
+            opted_out_of,
+            batch,
+            version: 0,
+            queued: true,
+            told,
+            events: 0,
+            callback_url,
+        }
     }
 
     /// What its app is to be told of, when it is saved as it stands now.
@@ -165,6 +180,8 @@ struct Row {
     version: i32,
     events: i16,
     callback_url: Option<String>,
+    /// Senders that its recipient opted out of; an empty one stands for the app.
+    opted_out_of: Vec<String>,
 }
 
 impl TryFrom<Row> for StoredMessage {
@@ -208,11 +225,15 @@ impl TryFrom<Row> for StoredMessage {
             send,
             decisions: Vec::new(),
         };
+        let party =
+            |sender: String| if sender.is_empty() { Party::App(row.app.clone()) } else { Party::Sender(sender) };
+        let opted_out_of = row.opted_out_of.into_iter().map(party).collect();
         Ok(Self {
             told: Told::of(&life),
             events: row.events,
             callback_url: row.callback_url,
             life,
+            opted_out_of,
             app: row.app,
             to: PhoneNumber::from_stored(row.recipient),
             content,
@@ -252,7 +273,7 @@ pub async fn read(connection: &mut PgConnection, messages: &[MessageId]) -> Resu
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, q.message_id is not null as "queued!", q.attempts as "attempts?",
                   q.step as "step?", q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?",
-                  m.version, m.events, m.callback_url
+                  m.version, m.events, m.callback_url, '{}'::text[] as "opted_out_of!"
            from messages m left join queue q on q.message_id = m.id
            where m.id = any($1) and m.id between $2 and $3
            order by m.id"#,

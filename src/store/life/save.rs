@@ -79,6 +79,7 @@ async fn update_messages(connection: &mut PgConnection, messages: &[&StoredMessa
     let segments: Vec<Option<i16>> = shown().map(|a| a?.segments.map(small)).collect();
     let prices: Vec<Option<&str>> = shown().map(|a| a?.price.as_deref()).collect();
     let told: Vec<i16> = messages.iter().map(|message| i16::from(message.event().is_some())).collect();
+    let needed: Vec<bool> = lives().map(Life::needs_content).collect();
     // No bounds on the ids here: the range would look cheaper than it is, and be read as a whole.
     let updated = sqlx::query!(
         "update messages as m
@@ -88,12 +89,12 @@ async fn update_messages(connection: &mut PgConnection, messages: &[&StoredMessa
              provider_message_id = case when n.provider is null then m.provider_message_id else n.native end,
              channel = coalesce(n.channel, m.channel), sender = coalesce(n.sender, m.sender),
              segments = coalesce(n.segments, m.segments), price = coalesce(n.price, m.price),
-             sealed = case when n.completed is null then m.sealed end, events = m.events + n.told
+             sealed = case when n.needed then m.sealed end, events = m.events + n.told
          from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[],
                      $8::text[], $9::boolean[], $10::text[], $11::text[], $12::text[], $13::text[], $14::smallint[],
-                     $15::text[], $16::integer[], $17::smallint[])
+                     $15::text[], $16::integer[], $17::smallint[], $18::boolean[])
               as n (id, status, completed, sent, code, category, retryable, provider_code, duplicate, provider, native,
-                    channel, sender, segments, price, version, told)
+                    channel, sender, segments, price, version, told, needed)
          where m.id = n.id and m.version = n.version",
         &ids,
         &statuses as &[&str],
@@ -112,6 +113,7 @@ async fn update_messages(connection: &mut PgConnection, messages: &[&StoredMessa
         &prices as &[Option<&str>],
         &versions,
         &told,
+        &needed,
     )
     .execute(connection)
     .await?;

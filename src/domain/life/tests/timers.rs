@@ -153,3 +153,39 @@ fn a_clock_that_goes_back_does_not_revive_a_message() {
     story.tick_after(50);
     assert_eq!((story.at(), story.waits_for()), ((MessageStatus::Unknown, true), None));
 }
+
+#[test]
+fn who_opted_out_gets_no_further_hand_over_whatever_would_lead_to_one() {
+    let mut waiting = Story::alone();
+    waiting.life.opted_out(waiting.now);
+    assert_eq!(waiting.at(), (MessageStatus::Failed, true));
+    assert_eq!(waiting.error(), Some(ErrorCode::RecipientOptedOut));
+    let mut between = Story::of(plan(&[None, Some(45)]));
+    between.hand_over(&taken());
+    between.life.opted_out(between.now);
+    assert_eq!(between.at(), (MessageStatus::Sent, false), "nothing waits: nothing is stopped");
+    between.tick_after(45);
+    assert_eq!(between.waits_for(), Some(1));
+    between.life.opted_out(between.now);
+    assert_eq!(between.at(), (MessageStatus::Sent, false), "what was sent stays");
+    between.tick_after(45);
+    assert_eq!(between.waits_for(), None, "and it does not come back");
+    between.report(1, &report(NeutralStatus::Undelivered));
+    assert_eq!(between.at(), (MessageStatus::Undelivered, true));
+}
+
+#[test]
+fn content_is_kept_only_while_it_may_be_needed_again() {
+    let mut last = Story::alone();
+    assert!(last.life.needs_content(), "it waits");
+    last.hand_over(&taken());
+    assert!(!last.life.needs_content(), "nothing follows any more");
+    let mut unclear_one = Story::alone();
+    unclear_one.hand_over(&unclear());
+    assert!(unclear_one.life.needs_content(), "its text may tell which report is about it");
+    let mut with_next = Story::of(plan(&[None, Some(45)]));
+    with_next.hand_over(&taken());
+    assert!(with_next.life.needs_content(), "the next step may be taken");
+    with_next.report(1, &report(NeutralStatus::Delivered));
+    assert!(!with_next.life.needs_content());
+}

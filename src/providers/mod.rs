@@ -31,7 +31,7 @@ mod conformance;
 pub mod error;
 pub mod http;
 #[cfg(test)]
-mod scripted_server;
+pub(crate) mod scripted_server;
 
 pub mod huawei_sms;
 pub mod nxcloud_did;

@@ -41,6 +41,12 @@ pub async fn drop_old_days(connection: &mut PgConnection, keep_days: u32, now: T
     sqlx::query!("delete from inbound_messages where id < first_uuid_of_day($1::text::date)", oldest.to_string())
         .execute(&mut *connection)
         .await?;
+    sqlx::query!("delete from webhook_pauses where until < $1", now).execute(&mut *connection).await?;
+    // The addresses of single messages go with those.
+    let since = now - chrono::TimeDelta::days(i64::from(keep_days));
+    sqlx::query!("delete from webhook_switches where receiver <> '' and disabled_at < $1", since)
+        .execute(&mut *connection)
+        .await?;
     batches::forget(connection, &oldest.to_string()).await?;
     Ok(dropped)
 }

@@ -9,9 +9,11 @@ use sms_gateway::{
     config,
     domain::{
         error_code::ErrorCode,
+        event::EventType,
         life::DecisionKind,
         status::{AttemptStatus, MessageStatus},
     },
+    webhooks::schedule,
 };
 
 /// All documents that engineers read, by their paths from the top.
@@ -23,6 +25,7 @@ const DOCUMENTS: &[&str] = &[
     "migrations/README.md",
     "docs/message-lifecycle.md",
     "docs/errors.md",
+    "docs/webhooks.md",
     "docs/adr/README.md",
     "docs/adr/0001-queue-table.md",
     "docs/adr/0002-chrono.md",
@@ -81,6 +84,21 @@ fn every_status_and_every_word_for_a_decision_is_explained() {
     for word in AttemptStatus::ALL.iter().map(|status| status.as_str()) {
         assert!(text.contains(&format!("`{word}`")), "{word}");
     }
+}
+
+#[test]
+fn every_event_and_every_gap_between_two_tries_is_told() {
+    let text = text_of("docs/webhooks.md");
+    for event in EventType::ALL {
+        assert!(text.contains(&format!("| `{event}` |")), "{event} has no row");
+    }
+    let words = schedule::GAPS.iter().map(|gap| match gap.as_secs() {
+        seconds @ ..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    });
+    let row = format!("| after | {} |", words.collect::<Vec<_>>().join(" | "));
+    assert!(text.contains(&row), "{row}");
 }
 
 /// The first cells of the transition table, and the statuses that its second cells name.

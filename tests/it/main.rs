@@ -41,3 +41,5 @@ mod spool;
 mod support;
 mod time;
 mod voice;
+mod webhook_faults;
+mod webhooks;

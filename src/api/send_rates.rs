@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(bucket.take(now), Err(Duration::from_millis(250)));
         assert_eq!(bucket.take(now + Duration::from_millis(250)), Ok(()));
         assert!(bucket.take(now + Duration::from_millis(300)).is_err());
-        assert_eq!(bucket.left(now + Duration::from_secs(60)), Left { requests: 4.0, full_in: Duration::ZERO });
+        assert_eq!(bucket.left(now + Duration::from_mins(1)), Left { requests: 4.0, full_in: Duration::ZERO });
     }
 
     #[test]

@@ -82,7 +82,9 @@ pub async fn take_back(
             *counted.entry(app).or_default() -= 1;
         }
     }
-    counted.keys().for_each(|app| engine.shared.days.forget(app));
+    for app in counted.keys() {
+        engine.shared.days.forget(app);
+    }
     app_days::add(connection, &counted.into_iter().collect::<Vec<_>>(), now).await?;
     Ok(())
 }

@@ -99,7 +99,7 @@ fn config(carrier: SocketAddr) -> String {
     let nowhere = "http://127.0.0.1:9".to_owned();
     let addresses = (0..WAYS).map(|way| (format!("{way}"), format!("http://{carrier}/way{way}")));
     let mut config = format!(
-        "[telemetry]\nlog_format = \"FORMAT\"\n[apps.audit]\nrole = \"auditor\"\nkeys = [\"{}\"]\n[templates.login]\n\
+        "[limits]\notp_per_number = \"1000/1d\"\n[telemetry]\nlog_format = \"FORMAT\"\n[apps.audit]\nrole = \"auditor\"\nkeys = [\"{}\"]\n[templates.login]\n\
          text = \"Your code is {{{{code}}}}\"\ncategory = \"otp\"\nparams = [{{ name = \"code\" }}]\n",
         KeyHash::of(AUDIT)
     );

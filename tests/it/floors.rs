@@ -66,7 +66,8 @@ const FLOORS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("cli", &["config", "simulator"]),
+    ("client", &["config", "tls"]),
+    ("cli", &["client", "config", "simulator"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -11,6 +11,7 @@ mod callbacks;
 #[cfg(feature = "fail-points")]
 #[path = "../chaos/mod.rs"]
 mod chaos;
+mod client;
 mod crash;
 mod crash_under_load;
 mod database_faults;

@@ -28,6 +28,7 @@ use super::problem::{FieldError, Problem, ProblemCode};
         (name = "Templates", description = "The gateway's own templates, bound to each provider's registered ones."),
         (name = "Routes", description = "Which providers carry which messages, in what order."),
         (name = "Providers", description = "Capabilities, health and balance."),
+        (name = "Apps", description = "Client applications and their webhooks."),
         (name = "Operations", description = "Health and metrics."),
     ),
 )]
@@ -150,8 +151,14 @@ problem_sets! {
     PartProblems: "401" "403" "404" "422" "503";
     /// How changing one thing can fail.
     ChangeProblems: "400" "401" "403" "404" "408" "413" "415" "422" "503";
+    /// How canceling one thing can fail.
+    CancelProblems: "401" "403" "404" "409" "503";
+    /// How looking at what would be sent can fail.
+    PreviewProblems: "400" "401" "408" "413" "415" "422" "503";
     /// How sending can fail.
     CreateProblems: "400" "401" "403" "408" "409" "413" "415" "422" "429" "503";
+    /// How reading a body can fail besides.
+    BodyProblems: "400" "408" "413" "415";
     /// How asking a provider can fail besides.
     ProviderProblems: "502" "504";
 }

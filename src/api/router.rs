@@ -13,7 +13,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
+    apps, batches,
     error::{ApiError, SOON},
+    events,
     frame::framed,
     inbound_messages, messages, openapi, operations, providers, routes as routes_api,
     state::ApiState,
@@ -27,8 +29,16 @@ fn v1() -> OpenApiRouter<ApiState> {
         .routes(routes!(messages::create::create, messages::read::list))
         .routes(routes!(messages::read::get))
         .routes(routes!(messages::timeline::events))
+        .routes(routes!(messages::cancel::cancel))
+        .routes(routes!(messages::preview::preview))
+        .routes(routes!(batches::create::create))
+        .routes(routes!(batches::read::get))
+        .routes(routes!(batches::read::cancel))
         .routes(routes!(inbound_messages::list))
         .routes(routes!(inbound_messages::get))
+        .routes(routes!(events::list))
+        .routes(routes!(events::redeliver))
+        .routes(routes!(events::redeliver_range))
         .routes(routes!(templates::list))
         .routes(routes!(templates::get))
         .routes(routes!(routes_api::list))
@@ -37,6 +47,7 @@ fn v1() -> OpenApiRouter<ApiState> {
         .routes(routes!(providers::get, providers::update))
         .routes(routes!(providers::release))
         .routes(routes!(providers::balance))
+        .routes(routes!(apps::list))
 }
 
 /// What machines ask without a key.

@@ -3,6 +3,8 @@
 //! | part | does |
 //! | --- | --- |
 //! | [`accept`] | stores what apps send, many requests in one commit |
+//! | [`batches`] | stores batches, each in a commit of its own |
+//! | [`cancel`] | takes back what no provider has yet |
 //! | [`mod@line`] | one task for each provider: claims what is due, opens attempts, makes the calls |
 //! | [`record`] | writes down what came of the calls, many in one commit |
 //! | [`settle`] | takes in what carriers push, polls answer and the sandbox feeds |
@@ -22,7 +24,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -39,7 +41,9 @@ use crate::{
 pub mod accept;
 pub mod availability;
 mod backlog;
+pub mod batches;
 pub mod breaker;
+pub mod cancel;
 pub mod health;
 pub mod line;
 pub mod live;
@@ -48,7 +52,7 @@ pub mod record;
 pub mod settle;
 mod spool;
 pub mod sweep;
-mod writers;
+pub(crate) mod writers;
 
 pub use live::{Live, LiveProvider};
 
@@ -73,10 +77,14 @@ struct Shared {
     live: ArcSwap<Live>,
     backlog: ArcSwap<backlog::Backlog>,
     accept: mpsc::Sender<accept::Request>,
+    /// Turns at storing a batch.
+    batches: Arc<Semaphore>,
     record: mpsc::Sender<record::Entry>,
     settle: mpsc::Sender<settle::Arrival>,
     spool: spool::Spool,
     changed: Notify,
+    /// There may be something to tell apps.
+    told: Notify,
     /// Messages are handed to providers by this process.
     dispatches: bool,
     /// An operator has to release all sending first.
@@ -136,10 +144,12 @@ impl Engine {
                 live: ArcSwap::from_pointee(parts.live),
                 backlog: ArcSwap::default(),
                 accept,
+                batches: Arc::new(Semaphore::new(batches::AT_ONCE)),
                 record,
                 settle,
                 spool,
                 changed: Notify::new(),
+                told: Notify::new(),
                 dispatches: duties.dispatch,
                 held: AtomicBool::new(parts.held),
                 switching: tokio::sync::Mutex::default(),
@@ -289,6 +299,16 @@ impl Engine {
         self.shared.writers.wait().await;
     }
 
+    /// There may be something to tell apps.
+    pub fn tell(&self) {
+        self.shared.told.notify_one();
+    }
+
+    /// Waits until there may be something to tell apps. For one task.
+    pub async fn told(&self) {
+        self.shared.told.notified().await;
+    }
+
     /// A task that begins things.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.shared.calls.spawn(task);
@@ -300,7 +320,7 @@ impl Engine {
     }
 
     /// Waits a little, or until the clock is put forward, the configuration changes, or the engine stops.
-    async fn pause(&self, length: Duration) {
+    pub async fn pause(&self, length: Duration) {
         tokio::select! {
             () = tokio::time::sleep(length) => {}
             () = self.shared.clock.moved() => {}
@@ -309,7 +329,8 @@ impl Engine {
         }
     }
 
-    fn stopping(&self) -> bool {
+    /// Is nothing new begun any more?
+    pub fn stopping(&self) -> bool {
         self.shared.stop.is_cancelled()
     }
 }

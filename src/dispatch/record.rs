@@ -62,6 +62,7 @@ async fn record(engine: &Engine, group: Arc<Vec<Entry>>) {
         let error = match done {
             Ok(next) => {
                 engine.live().wake_all(&next);
+                engine.tell();
                 return;
             }
             // Somebody else had to do with one of the messages since the claim: they are read again, under lock.
@@ -115,7 +116,7 @@ async fn apply(
     }
     let mut waiting = early_reports(&mut *connection, live, entries, &messages, now).await?;
     settle::absorb(&mut waiting, &mut messages, now);
-    life::save(&mut *connection, &messages.iter().collect::<Vec<_>>(), None, now).await?;
+    life::save(&mut *connection, &messages.iter().collect::<Vec<_>>(), None, &live.receivers, now).await?;
     reports::update(connection, &waiting).await?;
     reach(Step::RecordWritten).await?;
     Ok(life::next_providers(&messages))

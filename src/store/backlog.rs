@@ -24,7 +24,8 @@ pub struct Oldest {
     pub due: Timestamp,
 }
 
-/// The oldest of each class and app that is due for these providers and that no process has claimed.
+/// The oldest of each class and app that is due for these providers and that no process has claimed. What has expired meanwhile is
+/// not going to be sent, so nobody waits behind it.
 pub async fn oldest(
     connection: &mut PgConnection,
     providers: &[String],
@@ -36,7 +37,7 @@ pub async fn oldest(
                from unnest($1::text[]) p (provider)
                cross join lateral (
                    select class, app, send_due from queue q
-                   where q.provider = p.provider and send_due is not null and lease is null and not scheduled
+                   where q.provider = p.provider and send_due is not null and lease is null and not scheduled and expires_at > $2
                    order by class, app, send_due limit 1
                ) first
                union all
@@ -45,7 +46,7 @@ pub async fn oldest(
                cross join lateral (
                    select class, app, send_due from queue q
                    where q.provider = w.provider and (q.class, q.app) > (w.class, w.app)
-                     and send_due is not null and lease is null and not scheduled
+                     and send_due is not null and lease is null and not scheduled and expires_at > $2
                    order by class, app, send_due limit 1
                ) next
            )

@@ -187,7 +187,8 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 #[expect(clippy::print_stdout, reason = "figures are for people")]
 async fn codes_and_what_other_apps_send_do_not_wait_for_the_flood_of_one() {
     let carrier = NXCLOUD.split("[apps.shop]").next().unwrap();
-    let limited = carrier.replace("[providers.nx]", "[providers.nx]\nrate_per_second = 50\nmax_in_flight = 8\ntimeout_seconds = 1");
+    let limited = carrier
+        .replace("[providers.nx]", "[providers.nx]\nrate_per_second = 50\nmax_in_flight = 8\ntimeout_seconds = 1");
     let (site, clock) = (Site::new(&limited).await, Clock::system());
     site.simulator.change(|settings| settings.answer_delay_ms = 100);
     site.pause("nx").await;

@@ -7,7 +7,9 @@
 
 mod aborted_posts;
 mod api;
+mod batches;
 mod callbacks;
+mod cancel;
 #[cfg(feature = "fail-points")]
 #[path = "../chaos/mod.rs"]
 mod chaos;
@@ -16,17 +18,20 @@ mod crash;
 mod crash_under_load;
 mod database_faults;
 mod documents;
+mod events;
 mod example;
 mod fairness;
 mod floors;
 mod hostile;
 mod huawei;
+mod idempotency;
 mod leaks;
 mod limits;
 mod nxcloud;
 mod operations;
 mod overload;
 mod panics;
+mod preview;
 mod private;
 mod provider_faults;
 mod provider_pauses;
@@ -35,4 +40,7 @@ mod routing;
 mod sandbox;
 mod spool;
 mod support;
+mod time;
 mod voice;
+mod webhook_faults;
+mod webhooks;

@@ -84,11 +84,12 @@ pub async fn lock_due(
     // read to find one that fits. An app's own rows begin at the time of the first, which passes by those that are gone.
     let rows = sqlx::query_as!(
         Row,
-        r#"select m.id, m.app, m.recipient, m.category, m.sensitive, m.body, m.template,
+        r#"select m.id, m.app, m.batch_id, m.recipient, m.category, m.sensitive, m.body, m.template,
                   m.params as "params: Json<BTreeMap<String, String>>", m.sealed, m.plan as "plan: Json<Plan>", m.send_at,
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, true as "queued!", m.attempts as "attempts?", m.step as "step?",
-                  m.tries as "tries?", m.group_limit as "group_limit?", m.send_due as "send_due?", m.version
+                  m.tries as "tries?", m.group_limit as "group_limit?", m.send_due as "send_due?", m.version,
+                  m.events, m.callback_url
            from unnest($4::smallint[], $5::text[], $6::text[]) with ordinality s (class, behind, up_to, place)
            cross join lateral (
                with recursive waiting (app, due) as (

@@ -5,10 +5,17 @@ Run by `./dev clients`. Ends with an exception where the document does not say w
 
 import os
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+from standardwebhooks import Webhook
 
 from sms_gateway_client import AuthenticatedClient
+from sms_gateway_client.api.batches import create_batch, get_batch
 from sms_gateway_client.api.messages import create_message, get_message, list_message_events, list_messages
 from sms_gateway_client.models import (
+    Batch,
+    BatchCreate,
     Message,
     MessageCreate,
     MessageCreateMetadata,
@@ -16,7 +23,32 @@ from sms_gateway_client.models import (
     MessageCreateTemplateParams,
     MessageStatus,
     Problem,
+    Recipient,
 )
+
+events = []
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """What the gateway calls. Whatever the public library does not verify is answered 401 and not kept."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        try:
+            event = Webhook(os.environ["WEBHOOK_SECRET"]).verify(body, dict(self.headers))
+        except Exception:
+            self.send_response(401)
+        else:
+            events.append(event)
+            self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+receiver = ThreadingHTTPServer(("127.0.0.1", int(os.environ["WEBHOOK_PORT"])), Receiver)
+Thread(target=receiver.serve_forever, daemon=True).start()
 
 client = AuthenticatedClient(base_url=os.environ["GATEWAY_URL"], token=os.environ["GATEWAY_KEY"])
 
@@ -65,4 +97,23 @@ with client:
     refused = create_message.sync(client=client, body=MessageCreate(to="12345", text="Hello"))
     assert isinstance(refused, Problem) and refused.errors[0].pointer == "/to", refused
 
+    recipients = [Recipient(to="+99900000001"), Recipient(to="+99900000010")]
+    batch = create_batch.sync(client=client, body=BatchCreate(recipients=recipients, text="Hello, all"))
+    until = time.monotonic() + 20
+    while isinstance(batch, Batch) and batch.completed_at is None:
+        assert time.monotonic() < until, batch
+        time.sleep(0.1)
+        batch = get_batch.sync(batch.id, client=client)
+    assert isinstance(batch, Batch) and batch.counts.delivered == 2, batch
+
+    def told(kind: str, name: str, id: str) -> bool:
+        return any(event["type"] == kind and event["data"][name]["id"] == id for event in events)
+
+    wanted = [("message.delivered", "message", message.id), ("batch.completed", "batch", batch.id)]
+    while not all(told(*event) for event in wanted):
+        assert time.monotonic() < until + 20, f"{wanted} are not all among {events}"
+        time.sleep(0.1)
+
+receiver.shutdown()
+receiver.server_close()
 print("the Python client sends and reads messages")

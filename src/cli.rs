@@ -5,7 +5,11 @@ use std::{fmt, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{config::KeyHash, simulator::SimulatorArgs};
+use crate::{
+    client::{MessagesArgs, SendArgs},
+    config::KeyHash,
+    simulator::SimulatorArgs,
+};
 
 /// One HTTP API in front of many SMS providers.
 #[derive(Debug, Clone, Parser)]
@@ -32,6 +36,10 @@ pub enum Command {
     Key(Key),
     /// Print the API's description
     Openapi,
+    /// Send a message through a running gateway
+    Send(Box<SendArgs>),
+    /// List the messages of a running gateway, or show one
+    Messages(Box<MessagesArgs>),
     /// Play the carriers' side, for trying and for tests
     Simulator(Box<SimulatorArgs>),
     /// Ask a running gateway whether it is alive
@@ -138,7 +146,17 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_is_refused() {
-        for line in ["sms-gateway dance", "sms-gateway serve --role both", "sms-gateway migrate --hold"] {
+        for line in [
+            "sms-gateway send",
+            "sms-gateway send +99900000001",
+            "sms-gateway send +99900000001 hello --template t",
+            "sms-gateway send +99900000001 hello --param a=b",
+            "sms-gateway send +99900000001 --template t --param a",
+            "sms-gateway messages --timeout 3",
+            "sms-gateway dance",
+            "sms-gateway serve --role both",
+            "sms-gateway migrate --hold",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

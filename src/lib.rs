@@ -11,7 +11,7 @@
 //! | engine | [`dispatch`]: accept, claim, call, record, settle, sweep |
 //! | tools of the engine | [`store`] (all SQL), [`providers`] (what is called), [`routing`] (which of them), [`config`] |
 //! | ground | [`domain`] (pure rules), [`clock`], [`settings`], [`secrets`], [`keys`], [`tls`], [`fail_points`] |
-//! | beside it | [`private_postgres`], [`simulator`] (the carriers' side), [`telemetry`] |
+//! | beside it | [`client`], [`private_postgres`], [`simulator`] (the carriers' side), [`telemetry`] |
 //!
 //! # The life of a message
 //!
@@ -31,6 +31,7 @@ pub mod api;
 pub mod app;
 pub mod callbacks;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod dispatch;

@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 use sms_gateway::{
     app::{self, Gateway, Role, Start, check_providers},
     cli::{Cli, Command, PrintedKey, ProcessRole, Serve},
+    client::{self, ClientError, Local, local_url},
     clock::Clock,
     config::{self, Config, ConfigErrors},
     keys, telemetry,
@@ -51,6 +52,8 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
                 .map_err(anyhow::Error::from_boxed)?
                 .trim_end(),
         ),
+        Command::Send(args) => return finish(client::send(&args, || local(config_path)).await),
+        Command::Messages(args) => return finish(client::messages(&args, || local(config_path)).await),
         Command::Simulator(options) => simulate(*options).await?,
         Command::Healthcheck => healthcheck(&load(config_path)?).await?,
     }
@@ -64,6 +67,19 @@ fn print(what: &impl std::fmt::Display) {
 
 fn load(path: Option<&Path>) -> Result<Config, ConfigErrors> {
     check_providers(config::load(path, config::environment()), &Clock::system())
+}
+
+/// What a client on this machine can know of the gateway.
+fn local(path: Option<&Path>) -> Result<Local, ClientError> {
+    let config = load(path).map_err(ClientError::Configuration)?;
+    Ok(Local { listen: config.server.listen, data_dir: config.database.data_dir })
+}
+
+fn finish(done: Result<ExitCode, ClientError>) -> anyhow::Result<ExitCode> {
+    match done {
+        Err(error) if error.is_end_of_reader() => Ok(ExitCode::SUCCESS),
+        done => Ok(done?),
+    }
 }
 
 /// Every problem on a line of its own; exit 1 if there is any.
@@ -139,12 +155,8 @@ async fn simulate(options: sms_gateway::simulator::SimulatorArgs) -> anyhow::Res
 
 /// Asks the gateway of this configuration whether it is alive, for the health check of a container.
 async fn healthcheck(config: &Config) -> anyhow::Result<()> {
-    let mut address = config.server.listen;
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
-    }
+    let url = format!("{}/healthz", local_url(config.server.listen));
     let http = sms_gateway::providers::http::Http::new(std::time::Duration::from_secs(3), Clock::system())?;
-    let url = format!("http://{address}/healthz");
     let answer = http.send(http.request(reqwest::Method::GET, &url)).await?;
     anyhow::ensure!(answer.status == 200, "{url} answered {}", answer.status);
     Ok(())

@@ -1,12 +1,12 @@
 //! The document of the API, made from the handlers themselves, and the answers that many of them share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use utoipa::{
     IntoResponses, Modify, OpenApi,
     openapi::{
         Content, Header, Object, Ref, RefOr, Response, ResponseBuilder, Schema,
-        schema::{ComponentsBuilder, Type},
+        schema::{ArrayItems, ComponentsBuilder, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -44,6 +44,21 @@ const DESCRIPTION: &str = "One interface for SMS and voice one-time codes, which
 /// The document as YAML, as it is committed and served.
 pub fn yaml(document: &utoipa::openapi::OpenApi) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     Ok(document.to_yaml()?)
+}
+
+/// Lets the entries of pages be what has a schema already. Written out in each page they are types of their own in clients, to
+/// which no function for the thing itself applies.
+pub fn name_entries(document: &mut utoipa::openapi::OpenApi) {
+    let Some(components) = &mut document.components else { return };
+    let known: BTreeSet<String> = components.schemas.keys().cloned().collect();
+    for (name, schema) in &mut components.schemas {
+        let Some(entry) = name.strip_prefix("Page_").filter(|entry| known.contains(*entry)) else { continue };
+        if let RefOr::T(Schema::Object(page)) = schema
+            && let Some(RefOr::T(Schema::Array(data))) = page.properties.get_mut("data")
+        {
+            data.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(entry).into()));
+        }
+    }
 }
 
 struct Shared;
@@ -168,6 +183,16 @@ mod tests {
             committed == generated,
             "openapi.yaml is not current; write it with `sms-gateway openapi > openapi.yaml`"
         );
+    }
+
+    #[test]
+    fn the_entries_of_a_page_are_named() {
+        let document = serde_json::to_value(router::document()).unwrap();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        for (name, schema) in schemas.iter().filter(|(name, _)| name.starts_with("Page_")) {
+            let entry = schema["properties"]["data"]["items"]["$ref"].as_str();
+            assert_eq!(entry, Some(format!("#/components/schemas/{}", &name[5..]).as_str()), "{name}");
+        }
     }
 
     #[test]

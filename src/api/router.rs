@@ -83,7 +83,10 @@ pub fn callbacks_router(state: ApiState, callbacks: Router) -> Router {
 
 /// The document of everything that [`router`] serves.
 pub fn document() -> utoipa::openapi::OpenApi {
-    OpenApiRouter::with_openapi(openapi::Document::openapi()).merge(v1()).merge(operations()).into_openapi()
+    let mut document =
+        OpenApiRouter::with_openapi(openapi::Document::openapi()).merge(v1()).merge(operations()).into_openapi();
+    openapi::name_entries(&mut document);
+    document
 }
 
 fn documentation() -> Router {

@@ -54,18 +54,15 @@ pub struct Gateway {
 
 impl Gateway {
     /// The gateway that is meant. The local configuration is read only for what nobody said.
-    pub fn reach(
-        reach: &Reach,
-        local: impl FnOnce() -> Result<Local, ClientError>,
-    ) -> Result<Self, ClientError> {
+    pub fn reach(reach: &Reach, local: impl FnOnce() -> Result<Local, ClientError>) -> Result<Self, ClientError> {
         let (base, key) = match (reach.url.clone(), reach.key.clone()) {
             (Some(url), Some(key)) => (url, key),
             (url, key) => {
                 let local = local()?;
-                let listens = || Url::parse(&local_url(local.listen)).ok();
+                let listens = Url::parse(&local_url(local.listen)).map_err(ClientError::Address)?;
                 let path = local.data_dir.join("keys.toml");
                 let key = key.or_else(|| first_key(&path)).ok_or(ClientError::NoKey(path))?;
-                (url.or_else(listens).unwrap_or_else(nowhere), key)
+                (url.unwrap_or(listens), key)
             }
         };
         let builder = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).no_proxy();
@@ -111,24 +108,15 @@ impl Gateway {
     }
 
     /// Posts, and again while the answer is lost or the gateway is away for a moment: the key makes one message of it.
-    pub async fn post(&self, path: &str, body: &Value, key: &str) -> Result<Value, ClientError> {
-        let url = self.url(&path.split('/').skip(1).collect::<Vec<_>>());
+    pub async fn post(&self, path: &[&str], body: &Value, key: &str) -> Result<Value, ClientError> {
         let mut tries = 1;
         loop {
-            let request = self.http.post(url.clone()).header("idempotency-key", key).json(body);
+            let request = self.http.post(self.url(path)).header("idempotency-key", key).json(body);
             match self.ask(request).await {
-                Err(error) if tries < TRIES && error.may_pass() && !matches!(error, ClientError::Unreachable { .. }) => {
-                    let asked = match &error {
-                        ClientError::Refused(problem) => problem.retry_after,
-                        ClientError::Configuration(_)
-                        | ClientError::NoKey(_)
-                        | ClientError::Unreachable { .. }
-                        | ClientError::Lost(_)
-                        | ClientError::Foreign { .. }
-                        | ClientError::Output(_) => None,
-                    };
+                // Where nobody listens, nobody will in a moment.
+                Err(error) if tries < TRIES && error.may_pass() && !error.is_unreachable() => {
                     tries += 1;
-                    sleep(asked.unwrap_or(PAUSE).min(LONGEST_PAUSE)).await;
+                    sleep(error.retry_after().unwrap_or(PAUSE).min(LONGEST_PAUSE)).await;
                 }
                 done => return done,
             }
@@ -147,12 +135,12 @@ impl Gateway {
     async fn ask(&self, request: RequestBuilder) -> Result<Value, ClientError> {
         let answer = request.bearer_auth(self.key.expose_secret()).send().await.map_err(|source| {
             if source.is_connect() || source.is_builder() {
-                ClientError::Unreachable { url: self.base.clone(), source }
+                ClientError::Unreachable { url: self.base.to_string(), source }
             } else {
                 ClientError::Lost(source)
             }
         })?;
-        let (status, url) = (answer.status(), answer.url().clone());
+        let (status, url) = (answer.status(), answer.url().to_string());
         let wait = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
         let body = answer.bytes().await.map_err(ClientError::Lost)?;
         if status.is_success()
@@ -162,7 +150,10 @@ impl Gateway {
             return Ok(body);
         }
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => Err(ClientError::Refused(Problem { retry_after: wait.map(Duration::from_secs), ..problem })),
+            Ok(mut problem) => {
+                problem.retry_after = wait.map(Duration::from_secs);
+                Err(ClientError::Refused(Box::new(problem)))
+            }
             Err(_) => Err(ClientError::Foreign { url, status: status.as_u16() }),
         }
     }

@@ -46,7 +46,7 @@ pub async fn send(
 ) -> Result<ExitCode, ClientError> {
     let (gateway, look) = (Gateway::reach(&args.reach, local)?, Look::of(args.json));
     let key = args.idempotency_key.clone().unwrap_or_else(|| format!("cli-{}", uuid::Uuid::new_v4()));
-    let message = gateway.post("/v1/messages", &body(args), &key).await?;
+    let message = gateway.post(&["v1", "messages"], &body(args), &key).await?;
     if !args.follow {
         look.accepted(&message)?;
         return Ok(ExitCode::from(DELIVERED));

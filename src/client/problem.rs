@@ -3,7 +3,6 @@
 use std::{fmt, io, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
-use url::Url;
 
 use crate::config::ConfigErrors;
 
@@ -13,6 +12,9 @@ pub enum ClientError {
     /// The local configuration is to say where the gateway is, and cannot be read.
     #[error("the local configuration says neither where the gateway is nor its key (--url and --key would)")]
     Configuration(#[source] ConfigErrors),
+    /// Where the local gateway listens is no address to call.
+    #[error("the address at which the local gateway listens cannot be called")]
+    Address(#[source] url::ParseError),
     /// There is no key to use.
     #[error("no API key: --key or SMS_GATEWAY_KEY gives one; {} has none for `demo`", .0.display())]
     NoKey(PathBuf),
@@ -22,7 +24,7 @@ pub enum ClientError {
     )]
     Unreachable {
         /// Where.
-        url: Url,
+        url: String,
         /// Why.
         #[source]
         source: reqwest::Error,
@@ -32,12 +34,12 @@ pub enum ClientError {
     Lost(#[source] reqwest::Error),
     /// The gateway refused it.
     #[error("{0}")]
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// An answer that no gateway gives.
     #[error("{url} answered {status}, and not as a gateway does: is it one?")]
     Foreign {
         /// What was asked.
-        url: Url,
+        url: String,
         /// The HTTP status.
         status: u16,
     },
@@ -52,8 +54,19 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } | Self::Lost(_) => true,
             Self::Refused(problem) => problem.status == 503 || problem.code == "idempotency_key_in_progress",
-            Self::Configuration(_) | Self::NoKey(_) | Self::Foreign { .. } | Self::Output(_) => false,
+            Self::Configuration(_) | Self::Address(_) | Self::NoKey(_) | Self::Foreign { .. } | Self::Output(_) => {
+                false
+            }
         }
+    }
+
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
+    /// When the gateway wants to be asked again.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        if let Self::Refused(problem) = self { problem.retry_after } else { None }
     }
 
     /// Whoever read what was shown has gone, as `head` does: that is no failure.
@@ -88,7 +101,8 @@ struct Single {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}, {})", self.title.trim_end_matches('.'), self.status, self.code)?;
-        if let Some(detail) = &self.detail {
+        // A single error says the same.
+        if let Some(detail) = self.detail.as_ref().filter(|_| self.errors.len() != 1) {
             write!(f, "\n  {detail}")?;
         }
         for single in &self.errors {

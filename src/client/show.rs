@@ -57,10 +57,9 @@ impl Look {
         if self.json {
             return self.object(message);
         }
-        let created = time(&message["created_at"]);
         self.line(&row(
             text(&message["id"]),
-            created.get(5..).unwrap_or_default(),
+            &moment(&message["created_at"]),
             text(&message["to"]),
             &self.status(message, 11),
             text(&message["provider"]),
@@ -92,7 +91,7 @@ impl Look {
             .map(|name| text(&entry[name]))
             .filter(|said| !said.is_empty())
             .collect();
-        let (when, kind) = (time(&entry["timestamp"]), text(&entry["type"]));
+        let (when, kind) = (moment(&entry["timestamp"]), text(&entry["type"]));
         self.line(&format!("{when}  {kind:<16}  {}  {}", self.status(entry, 11), said.join(", ")))
     }
 
@@ -112,12 +111,18 @@ impl Look {
         writeln!(stdout(), "{value}").map_err(ClientError::Output)
     }
 
-    /// A line without what a terminal could take for a command, save for our own colours.
     fn line(self, line: &str) -> Result<(), ClientError> {
-        let shown = |c: char| if c.is_control() && !(self.colours && c == '\u{1b}') { ' ' } else { c };
-        let line: String = line.trim_end().chars().map(shown).collect();
-        writeln!(stdout(), "{line}").map_err(ClientError::Output)
+        writeln!(stdout(), "{}", harmless(line.trim_end())).map_err(ClientError::Output)
     }
+}
+
+/// A line without what a terminal could take for a command, save for colours: what is shown was written by others.
+fn harmless(line: &str) -> String {
+    let colour = |rest: &str| {
+        let code = rest.strip_prefix("\u{1b}[").and_then(|rest| rest.split_once('m')).map_or("", |(code, _)| code);
+        code == "0" || (code.len() == 2 && code.starts_with('3') && code.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    line.char_indices().map(|(at, c)| if c.is_control() && !colour(&line[at..]) { ' ' } else { c }).collect()
 }
 
 fn row(id: &str, created: &str, to: &str, status: &str, provider: &str, error: &str) -> String {
@@ -127,6 +132,11 @@ fn row(id: &str, created: &str, to: &str, status: &str, provider: &str, error: &
 /// To the second, which is what people compare.
 fn time(value: &Value) -> String {
     text(value).get(..19).unwrap_or_default().replace('T', " ")
+}
+
+/// Without the year, which a line is too short for.
+fn moment(value: &Value) -> String {
+    time(value).get(5..).unwrap_or_default().to_owned()
 }
 
 fn details(message: &Value) -> Vec<String> {
@@ -150,7 +160,11 @@ fn details(message: &Value) -> Vec<String> {
         ("by", by(message)),
         ("times", times.join(", ")),
     ];
-    lines.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("  {name:<9} {value}")).collect()
+    lines
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("  {name:<9} {value}"))
+        .collect()
 }
 
 /// Which way it went.
@@ -172,4 +186,23 @@ fn error(message: &Value) -> Vec<String> {
     }
     let hint = error["hint"].as_str().map(|hint| format!("  {hint}"));
     std::iter::once(first).chain(hint).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_cannot_command_the_terminal() {
+        for (text, shown) in [
+            ("plain, with ä and 中", "plain, with ä and 中"),
+            ("\u{1b}[32mdelivered\u{1b}[0m", "\u{1b}[32mdelivered\u{1b}[0m"),
+            ("\u{1b}[2Jgone", " [2Jgone"),
+            ("\u{1b}]0;title\u{7}", " ]0;title "),
+            ("two\nlines\r", "two lines "),
+            ("\u{9b}31m", " 31m"),
+        ] {
+            assert_eq!(harmless(text), shown);
+        }
+    }
 }

@@ -2,16 +2,18 @@
 //!
 //! The gateway holds while messages come in. After the release the simulator tells in which order they went out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use sms_gateway::clock::Clock;
 use sms_gateway::simulator::{Behaviour, Match, Protocol, Script};
 
 use crate::support::{
     TestGateway,
     carriers::{HUAWEI, NXCLOUD},
     gateway::{BANK, OPS, SHOP},
+    process::Site,
 };
 
 /// One call at a time, each for one recipient.
@@ -155,4 +157,78 @@ async fn turns_leave_the_calls_of_each_app_whole_and_nobody_out() {
         })
         .await;
     assert_eq!(calls, [('1', 500), ('2', 5), ('1', 20)]);
+}
+
+/// For how long codes are sent against the flood.
+const MEASURE: Duration = Duration::from_secs(40);
+const FLOOD: i64 = 100_000;
+
+/// Many messages like the only one that there is, older than whatever comes.
+async fn flood(site: &Site) {
+    let copies = format!(
+        "create table copies as select overlay(id::text placing substr(gen_random_uuid()::text, 15) from 15)::uuid as id, i,
+                id as original from messages cross join generate_series(2, {FLOOD}) i;
+         insert into messages select r.* from copies c join messages m on m.id = c.original cross join lateral
+             jsonb_populate_record(m, jsonb_build_object('id', c.id, 'recipient', '+8436' || lpad(c.i::text, 7, '0'))) r;
+         insert into queue select r.* from copies c join queue q on q.message_id = c.original cross join lateral
+             jsonb_populate_record(q, jsonb_build_object('message_id', c.id)) r;
+         drop table copies"
+    );
+    site.run(&copies).await;
+    assert_eq!(site.database.count("select 1 from queue").await, FLOOD);
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+}
+
+#[tokio::test]
+#[ignore = "measures for most of a minute: ./dev overload"]
+#[expect(clippy::print_stdout, reason = "figures are for people")]
+async fn codes_and_what_other_apps_send_do_not_wait_for_the_flood_of_one() {
+    let carrier = NXCLOUD.split("[apps.shop]").next().unwrap();
+    let limited = carrier
+        .replace("[providers.nx]", "[providers.nx]\nrate_per_second = 50\nmax_in_flight = 8\ntimeout_seconds = 1");
+    let (site, clock) = (Site::new(&limited).await, Clock::system());
+    site.simulator.change(|settings| settings.answer_delay_ms = 100);
+    site.pause("nx").await;
+    let process = site.start().await;
+    let post = async |key: &str, to: &str, category: &str| {
+        let body = json!({ "to": to, "text": "123456", "category": category, "validity_period": 86_400 });
+        let answer = process.client.post(key, "/v1/messages", &body).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        (to.to_owned(), clock.now())
+    };
+    post(SHOP, "+84360000001", "marketing").await;
+    flood(&site).await;
+    site.resume().await;
+    let (mut codes, mut marketing, began) = (Vec::new(), Vec::new(), Instant::now());
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    for index in 0_usize.. {
+        pace.tick().await;
+        if began.elapsed() > MEASURE {
+            break;
+        }
+        codes.push(post(OPS, &format!("+84370{index:06}"), "otp").await);
+        if index % 5 == 0 {
+            marketing.push(post(OPS, &format!("+84380{index:06}"), "marketing").await);
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let accepted = site.simulator.accepted();
+    for (what, sent) in [("codes", codes), ("marketing of the other app", marketing)] {
+        let mut waits: Vec<Duration> = sent
+            .iter()
+            .map(|(to, at)| {
+                let arrived = accepted.iter().find(|one| to.ends_with(one.to.trim_start_matches('+')));
+                let arrived = arrived.unwrap_or_else(|| panic!("{what}: {to} has not gone out")).received_at;
+                (arrived - *at).to_std().unwrap_or_default()
+            })
+            .collect();
+        waits.sort();
+        let (median, late) = (percentile(&waits, 50), percentile(&waits, 99));
+        println!("{what}: {} sent, from accept to carrier p50 {median:?}, p99 {late:?}", waits.len());
+        assert!(late <= Duration::from_secs(1), "{what}: p99 {late:?}");
+    }
+    println!("of the flood {} have gone out", accepted.iter().filter(|one| one.to.contains("8436")).count());
 }

@@ -69,7 +69,8 @@ const FLOORS: &[(&str, &[&str])] = &[
             "webhooks",
         ],
     ),
-    ("cli", &["config", "simulator"]),
+    ("client", &["config", "tls"]),
+    ("cli", &["client", "config", "simulator"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -14,6 +14,7 @@ mod cancel;
 #[cfg(feature = "fail-points")]
 #[path = "../chaos/mod.rs"]
 mod chaos;
+mod client;
 mod crash;
 mod crash_under_load;
 mod database_faults;

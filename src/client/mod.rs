@@ -65,13 +65,11 @@ pub async fn messages(
     local: impl FnOnce() -> Result<Local, ClientError>,
 ) -> Result<ExitCode, ClientError> {
     let (gateway, look) = (Gateway::reach(&args.reach, local)?, Look::of(args.json));
-    match &args.id {
-        Some(id) => show_one(&gateway, look, id, args).await,
-        None => {
-            list(&gateway, look, args).await?;
-            Ok(ExitCode::SUCCESS)
-        }
+    if let Some(id) = &args.id {
+        return show_one(&gateway, look, id, args).await;
     }
+    list(&gateway, look, args).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn body(args: &SendArgs) -> Value {
@@ -93,7 +91,7 @@ fn body(args: &SendArgs) -> Value {
     put("category", word(&args.category));
     put("send_at", word(&args.send_at));
     put("validity_period", args.validity.map(Value::from));
-    put("sensitive", args.sensitive.then(|| Value::Bool(true)));
+    put("sensitive", args.sensitive.then_some(Value::Bool(true)));
     Value::Object(body)
 }
 

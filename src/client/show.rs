@@ -29,19 +29,19 @@ impl Look {
     /// A message that was just accepted.
     pub fn accepted(self, message: &Value) -> Result<(), ClientError> {
         if self.json {
-            return self.object(message);
+            return object(message);
         }
-        self.line(&format!("{}  {}  {}", text(&message["id"]), text(&message["to"]), self.status(message, 0)))
+        line(&format!("{}  {}  {}", text(&message["id"]), text(&message["to"]), self.status(message, 0)))
     }
 
     /// A message that nobody follows any more.
     pub fn ended(self, message: &Value) -> Result<(), ClientError> {
         if self.json {
-            return self.object(message);
+            return object(message);
         }
         let still = if message["final"] == true { "" } else { " (not final)" };
-        self.line(&format!("{}{still}", self.status(message, 0)))?;
-        error(message).iter().try_for_each(|line| self.line(line))
+        line(&format!("{}{still}", self.status(message, 0)))?;
+        error(message).iter().try_for_each(|told| line(told))
     }
 
     /// The names of the columns of a list.
@@ -49,15 +49,15 @@ impl Look {
         if self.json {
             return Ok(());
         }
-        self.line(&row("ID", "CREATED (UTC)", "TO", &format!("{:<11}", "STATUS"), "PROVIDER", "ERROR"))
+        line(&row("ID", "CREATED (UTC)", "TO", &format!("{:<11}", "STATUS"), "PROVIDER", "ERROR"))
     }
 
     /// A message in a list.
     pub fn row(self, message: &Value) -> Result<(), ClientError> {
         if self.json {
-            return self.object(message);
+            return object(message);
         }
-        self.line(&row(
+        line(&row(
             text(&message["id"]),
             &moment(&message["created_at"]),
             text(&message["to"]),
@@ -70,21 +70,21 @@ impl Look {
     /// A message with its timeline.
     pub fn one(self, message: &Value, events: &[Value]) -> Result<(), ClientError> {
         if self.json {
-            self.object(message)?;
-            return events.iter().try_for_each(|entry| self.object(entry));
+            object(message)?;
+            return events.iter().try_for_each(object);
         }
         let still = if message["final"] == true { "" } else { " (not final)" };
-        self.line(&format!("{}  {}{still}", text(&message["id"]), self.status(message, 0)))?;
-        details(message).iter().try_for_each(|line| self.line(line))?;
-        error(message).iter().try_for_each(|line| self.line(line))?;
-        self.line("")?;
+        line(&format!("{}  {}{still}", text(&message["id"]), self.status(message, 0)))?;
+        details(message).iter().try_for_each(|told| line(told))?;
+        error(message).iter().try_for_each(|told| line(told))?;
+        line("")?;
         events.iter().try_for_each(|entry| self.entry(entry))
     }
 
     /// An entry of a timeline.
     pub fn entry(self, entry: &Value) -> Result<(), ClientError> {
         if self.json {
-            return self.object(entry);
+            return object(entry);
         }
         let said: Vec<&str> = ["provider", "provider_code", "detail"]
             .into_iter()
@@ -92,7 +92,7 @@ impl Look {
             .filter(|said| !said.is_empty())
             .collect();
         let (when, kind) = (moment(&entry["timestamp"]), text(&entry["type"]));
-        self.line(&format!("{when}  {kind:<16}  {}  {}", self.status(entry, 11), said.join(", ")))
+        line(&format!("{when}  {kind:<16}  {}  {}", self.status(entry, 11), said.join(", ")))
     }
 
     fn status(self, of: &Value, width: usize) -> String {
@@ -106,14 +106,14 @@ impl Look {
         let padded = format!("{status:<width$}");
         if self.colours { format!("\u{1b}[{colour}m{padded}\u{1b}[0m") } else { padded }
     }
+}
 
-    fn object(self, value: &Value) -> Result<(), ClientError> {
-        writeln!(stdout(), "{value}").map_err(ClientError::Output)
-    }
+fn object(value: &Value) -> Result<(), ClientError> {
+    writeln!(stdout(), "{value}").map_err(ClientError::Output)
+}
 
-    fn line(self, line: &str) -> Result<(), ClientError> {
-        writeln!(stdout(), "{}", harmless(line.trim_end())).map_err(ClientError::Output)
-    }
+fn line(line: &str) -> Result<(), ClientError> {
+    writeln!(stdout(), "{}", harmless(line.trim_end())).map_err(ClientError::Output)
 }
 
 /// A line without what a terminal could take for a command, save for colours: what is shown was written by others.
@@ -180,10 +180,9 @@ fn error(message: &Value) -> Vec<String> {
     if !error.is_object() {
         return Vec::new();
     }
-    let mut first = format!("  {}: {}", text(&error["code"]), text(&error["message"]));
-    if let Some(code) = error["provider_code"].as_str() {
-        first += &format!(" (the provider says {code})");
-    }
+    let code = error["provider_code"].as_str();
+    let code = code.map(|code| format!(" (the provider says {code})")).unwrap_or_default();
+    let first = format!("  {}: {}{code}", text(&error["code"]), text(&error["message"]));
     let hint = error["hint"].as_str().map(|hint| format!("  {hint}"));
     std::iter::once(first).chain(hint).collect()
 }

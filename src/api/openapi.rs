@@ -28,6 +28,7 @@ use super::problem::{FieldError, Problem, ProblemCode};
         (name = "Templates", description = "The gateway's own templates, bound to each provider's registered ones."),
         (name = "Routes", description = "Which providers carry which messages, in what order."),
         (name = "Providers", description = "Capabilities, health and balance."),
+        (name = "Provider registrations", description = "What is registered with a provider: applications, signatures, templates, documents."),
         (name = "Operations", description = "Health and metrics."),
     ),
 )]
@@ -137,6 +138,8 @@ problem_sets! {
     ChangeProblems: "400" "401" "403" "404" "408" "413" "415" "422" "503";
     /// How sending can fail.
     CreateProblems: "400" "401" "403" "408" "409" "413" "415" "422" "429" "503";
+    /// How changing what somebody else may have changed can fail besides.
+    ConflictProblem: "409";
     /// How asking a provider can fail besides.
     ProviderProblems: "502" "504";
 }

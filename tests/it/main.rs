@@ -29,6 +29,7 @@ mod private;
 mod provider_faults;
 mod provider_pauses;
 mod races;
+mod registrations;
 mod routing;
 mod sandbox;
 mod spool;

@@ -17,6 +17,7 @@ use super::{
     draft::{MessageDraft, Rules},
     idempotency_key::IdempotencyKey,
     read::find,
+    template_check::template_faults,
 };
 use crate::{
     api::{
@@ -119,6 +120,10 @@ fn compose(state: &ApiState, identity: &Identity, body: &Value) -> Result<NewMes
     let app = loaded.config.apps.get(&identity.app).ok_or(ApiError::Unauthenticated)?;
     let draft = MessageDraft::read(body, Rules { config: &loaded.config, app, now })?;
     let plan = route(&draft, identity, &loaded)?;
+    let faults = template_faults(&draft.content, &plan, &loaded, "");
+    if !faults.is_empty() {
+        return Err(ApiError::Invalid(faults));
+    }
     let message = new_message(draft, plan, identity, now);
     check_backlog(state, &message)?;
     Ok(message)

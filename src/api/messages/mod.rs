@@ -7,4 +7,5 @@ pub mod draft;
 pub mod filter;
 pub mod idempotency_key;
 pub mod read;
+pub mod template_check;
 pub mod timeline;

@@ -7,7 +7,7 @@ use clap::Parser;
 use secrecy::ExposeSecret;
 use sms_gateway::{
     app::{self, Gateway, Role, Start, check_providers},
-    cli::{Cli, Command, PrintedKey, ProcessRole, Serve},
+    cli::{Cli, Command, PrintedKey, ProcessRole, Serve, Templates},
     clock::Clock,
     config::{self, Config, ConfigErrors},
     keys, telemetry,
@@ -52,6 +52,10 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
                 .trim_end(),
         ),
         Command::Simulator(options) => simulate(*options).await?,
+        Command::Templates(Templates::Import { provider }) => {
+            let config = load(config_path)?;
+            print(&app::import_templates(&config, &provider, &Clock::system()).await?.trim_end());
+        }
         Command::Healthcheck => healthcheck(&load(config_path)?).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -59,6 +59,9 @@ pub trait Registrations: fmt::Debug + Send + Sync {
     /// Deletes a template.
     async fn delete_template(&self, id: &str) -> Result<(), RegistrationError>;
 
+    /// A template in the gateway's own terms: its text and its values under names.
+    fn shape(&self, template: &ProviderTemplate) -> TemplateShape;
+
     /// Uploads a document.
     async fn upload_file(&self, file: &FileUpload) -> Result<ProviderFile, RegistrationError>;
     /// What is known of a document.
@@ -66,6 +69,26 @@ pub trait Registrations: fmt::Debug + Send + Sync {
 
     /// The countries and regions that the provider sends to, by name where one is given.
     async fn countries(&self, name: Option<&str>) -> Result<Vec<ProviderCountry>, RegistrationError>;
+}
+
+/// A template of a provider as the gateway would have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateShape {
+    /// With `{{name}}` where a value goes.
+    pub text: String,
+    /// The values in the provider's order.
+    pub params: Vec<ParamShape>,
+}
+
+/// A value of a template as the gateway would have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamShape {
+    /// Its name.
+    pub name: String,
+    /// At most so many characters.
+    pub max_length: Option<u32>,
+    /// What the whole value must look like.
+    pub pattern: Option<String>,
 }
 
 /// Which part of a list, in which order.

@@ -608,3 +608,70 @@ async fn a_template_that_is_unknown_at_huawei_is_not_found_fault_with() {
     let asked = calls(&gateway).into_iter().filter(|call| call.contains("template_id=")).count();
     assert_eq!(asked, 1, "and asked for once");
 }
+
+/// Runs the program with a configuration and gives back whether it went well and what it printed.
+async fn run(config: &std::path::Path, arguments: &[&str]) -> (bool, String, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sms-gateway"));
+    let output = command.arg("--config").arg(config).args(arguments).env_remove("DATABASE_URL").output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn approved_templates_are_printed_as_configuration_that_holds() {
+    let gateway = start().await;
+    let application = application(&gateway, "intl").await;
+    for (name, text, status) in [
+        ("Login code", "Your \"code\" is ${NUM_6}.", "Adopted"),
+        ("login-code", "You have ${NUM_5} parcels at ${TXT_6}", "Adopted"),
+        ("验证码", "{{ ${DATE} }}", "Adopted"),
+        ("parcel", "Plain", "Adopted"),
+        ("Rejected", "No", "Reject"),
+    ] {
+        let made = made(&gateway, "templates", &intl_template(&application, name, text)).await;
+        gateway.simulator.review(string(&made["id"]), status, "").unwrap();
+    }
+    let folder = crate::support::gateway::Folder::new();
+    let file = folder.0.join("gateway.toml");
+    let config = format!("{HUAWEI}{MANAGEMENT}").replace("SIMULATOR", &gateway.simulator.base_url());
+    std::fs::write(&file, &config).unwrap();
+    let (good, printed, told) = run(&file, &["templates", "import", "hw"]).await;
+    assert!(good, "{told}");
+    std::fs::write(&file, format!("{config}{printed}")).unwrap();
+    let (good, checked, _) = run(&file, &["check"]).await;
+    assert!(good, "{checked}\n{printed}");
+
+    let table: toml::Table = printed.parse().unwrap();
+    let templates = table["templates"].as_table().unwrap();
+    let names: Vec<&str> = templates.keys().map(String::as_str).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    let code = &templates["login_code"];
+    assert_eq!(code["text"].as_str(), Some("Your \"code\" is {{number}}."));
+    assert_eq!(code["params"][0]["pattern"].as_str(), Some("[0-9]{1,6}"));
+    let binding = &code["bindings"]["hw"];
+    assert_eq!((binding["template_id"].as_str().unwrap().len(), binding["params"][0].as_str()), (32, Some("number")));
+    assert_eq!(templates["login_code_2"]["bindings"]["hw"]["params"].as_array().unwrap().len(), 2);
+    assert!(templates.contains_key("parcel_2"), "the name was taken: {names:?}");
+    assert!(!printed.contains("Rejected") && !printed.contains("[templates.rejected"));
+
+    let (_, again, _) = run(&file, &["templates", "import", "hw"]).await;
+    assert!(again.lines().all(|line| line.starts_with("# ") && line.contains("is bound already")), "{again}");
+}
+
+#[tokio::test]
+async fn an_import_that_cannot_be_says_why() {
+    let gateway = TestGateway::start(HUAWEI).await;
+    let folder = crate::support::gateway::Folder::new();
+    let file = folder.0.join("gateway.toml");
+    let config = format!("{HUAWEI}{MANAGEMENT}").replace("SIMULATOR", &gateway.simulator.base_url());
+    for (config, provider, why) in [
+        (config.replace("simulator-pass", "very-secret-wrong"), "hw", "The username or password is wrong."),
+        (HUAWEI.replace("SIMULATOR", "http://127.0.0.1:9"), "hw", "management"),
+        (config.clone(), "nobody", "there is no provider nobody"),
+    ] {
+        std::fs::write(&file, config).unwrap();
+        let (good, printed, told) = run(&file, &["templates", "import", provider]).await;
+        assert!(!good && printed.is_empty() && told.contains(why), "{told}");
+        assert!(!told.contains("very-secret-wrong"));
+    }
+}

@@ -12,6 +12,7 @@ mod fault;
 mod fields;
 mod files;
 pub mod known;
+mod shape;
 mod signatures;
 mod templates;
 mod token;
@@ -39,7 +40,7 @@ use crate::{
         http::{Answer, Http},
         registrations::{
             ApplicationQuery, Listed, Order, RegistrationError, RegistrationErrorKind, Registrations, SignatureQuery,
-            Slice, TemplateQuery,
+            Slice, TemplateQuery, TemplateShape,
         },
     },
 };
@@ -269,6 +270,10 @@ impl Registrations for Management {
 
     async fn delete_template(&self, id: &str) -> Result<(), RegistrationError> {
         self.call(Request::new(Subject::Template, Method::DELETE, &["templates", id])).await.map(drop)
+    }
+
+    fn shape(&self, template: &ProviderTemplate) -> TemplateShape {
+        shape::of(template)
     }
 
     async fn upload_file(&self, file: &FileUpload) -> Result<ProviderFile, RegistrationError> {

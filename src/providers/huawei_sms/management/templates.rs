@@ -217,3 +217,8 @@ fn status_word(status: ReviewStatus) -> Option<&'static str> {
 fn status_of(word: &str) -> Option<ReviewStatus> {
     STATUSES.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, status)| *status)
 }
+
+#[cfg(test)]
+pub(super) fn of(value: Value) -> Result<ProviderTemplate, RegistrationError> {
+    read(Fields::of(value)?)
+}

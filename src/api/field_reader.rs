@@ -34,6 +34,11 @@ impl Problems {
         self.0.is_empty()
     }
 
+    /// The kind of the first fault.
+    pub fn first(&self) -> Option<ProblemCode> {
+        self.0.first().map(|error| error.code)
+    }
+
     /// Refuses the request if anything was noted.
     pub fn check(self) -> Result<(), ApiError> {
         if self.0.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.0)) }

@@ -3,6 +3,7 @@
 //! A handler checks the key, reads the request completely (every fault is told at once), does one thing, and answers.
 
 pub mod auth;
+pub mod batches;
 pub mod error;
 pub mod field_reader;
 pub mod frame;

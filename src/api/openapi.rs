@@ -136,6 +136,10 @@ problem_sets! {
     PartProblems: "401" "403" "404" "422" "503";
     /// How changing one thing can fail.
     ChangeProblems: "400" "401" "403" "404" "408" "413" "415" "422" "503";
+    /// How canceling one thing can fail.
+    CancelProblems: "401" "403" "404" "409" "503";
+    /// How looking at what would be sent can fail.
+    PreviewProblems: "400" "401" "408" "413" "415" "422" "503";
     /// How sending can fail.
     CreateProblems: "400" "401" "403" "408" "409" "413" "415" "422" "429" "503";
     /// How changing what somebody else may have changed can fail besides.

@@ -13,6 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
+    batches,
     error::{ApiError, SOON},
     frame::framed,
     inbound_messages, messages, openapi, operations, providers, registrations, routes as routes_api,
@@ -27,6 +28,11 @@ fn v1() -> OpenApiRouter<ApiState> {
         .routes(routes!(messages::create::create, messages::read::list))
         .routes(routes!(messages::read::get))
         .routes(routes!(messages::timeline::events))
+        .routes(routes!(messages::cancel::cancel))
+        .routes(routes!(messages::preview::preview))
+        .routes(routes!(batches::create::create))
+        .routes(routes!(batches::read::get))
+        .routes(routes!(batches::read::cancel))
         .routes(routes!(inbound_messages::list))
         .routes(routes!(inbound_messages::get))
         .routes(routes!(templates::list))

@@ -62,6 +62,8 @@ pub struct ApiState {
     pub metrics: PrometheusHandle,
     /// Room for calls under `/v1`.
     pub admission: Arc<Semaphore>,
+    /// Room for batches, which may be large.
+    pub batches: Arc<Semaphore>,
     /// Room for messages that are being stored.
     pub storing: Arc<Storing>,
     /// Balances asked for a moment ago.
@@ -79,6 +81,7 @@ impl ApiState {
             readiness: Arc::default(),
             metrics,
             admission: Arc::new(Semaphore::new(MAX_CALLS)),
+            batches: Arc::new(Semaphore::new(super::batches::create::MOST)),
             storing: Arc::default(),
             balances: Arc::default(),
         }

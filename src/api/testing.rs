@@ -129,7 +129,7 @@ fn idle_engine(config: Arc<Config>) -> Engine {
         db: Db::open(PgConnectOptions::new().host("127.0.0.1").port(9), 8),
         clock: Clock::system(),
         secrets: Arc::new(secrets),
-        live: Live { config, providers: BTreeMap::new() },
+        live: Live::new(config, BTreeMap::new()),
         held: false,
         feed: tokio::sync::mpsc::channel(1).1,
     };

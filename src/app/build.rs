@@ -152,7 +152,7 @@ pub(super) fn live(config: Config, clock: &Clock, feed: &Feed) -> Result<Live, C
             Some((name.clone(), Arc::new(LiveProvider::new(name, section, driver))))
         })
         .collect();
-    Ok(Live { config: Arc::new(config), providers })
+    Ok(Live::new(Arc::new(config), providers))
 }
 
 /// What the API's handlers read of it.

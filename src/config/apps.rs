@@ -9,20 +9,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::words;
-use crate::settings::SettingsReader;
-
-/// Every event that an app can be told of.
-pub const WEBHOOK_EVENTS: &[&str] = &[
-    "message.sent",
-    "message.delivered",
-    "message.undelivered",
-    "message.failed",
-    "message.expired",
-    "message.unknown",
-    "message.canceled",
-    "inbound_message.received",
-    "batch.completed",
-];
+use crate::{domain::event::EventType, settings::SettingsReader};
 
 /// `[apps.NAME]`
 #[derive(Debug, Clone, Default)]
@@ -38,7 +25,7 @@ pub struct App {
     /// Secrets that sign them; several while rotating.
     pub webhook_secret: Vec<SecretString>,
     /// Which events; empty: all.
-    pub webhook_events: Vec<String>,
+    pub webhook_events: Vec<EventType>,
     /// Hosts that `webhook_url` and `callback_url` may name.
     pub callback_hosts: Vec<String>,
     /// Our numbers whose inbound messages are this app's.
@@ -133,7 +120,7 @@ impl App {
             test_keys: reader.optional_parsed_list("test_keys", hash).unwrap_or_default(),
             webhook_url: reader.optional_parsed("webhook_url", "an address that begins with http:// or https://"),
             webhook_secret: reader.secrets("webhook_secret"),
-            webhook_events: reader.list("webhook_events"),
+            webhook_events: reader.optional_parsed_list("webhook_events", &event_words()).unwrap_or_default(),
             callback_hosts: reader.list("callback_hosts"),
             inbound_numbers: reader.list("inbound_numbers"),
             default_route: reader.optional_string("default_route"),
@@ -158,12 +145,6 @@ impl App {
     fn check_webhook(&self, reader: &mut SettingsReader) {
         if !self.webhook_secret.iter().all(|secret| is_webhook_secret(secret.expose_secret())) {
             reader.problem("webhook_secret", "must be whsec_ and base64, or a list of such");
-        }
-        for (index, event) in self.webhook_events.iter().enumerate() {
-            if !WEBHOOK_EVENTS.contains(&event.as_str()) {
-                let problem = format!("must be one of {}", WEBHOOK_EVENTS.join(", "));
-                reader.problem(&format!("webhook_events[{index}]"), problem);
-            }
         }
         for (index, host) in self.callback_hosts.iter().enumerate() {
             if host_and_port(host).is_none() {
@@ -205,6 +186,11 @@ fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     let has_port = text.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
     let port = if has_port { url.port_or_known_default() } else { None };
     Some((url.host_str()?.to_owned(), port))
+}
+
+fn event_words() -> String {
+    let words: Vec<&str> = EventType::ALL.iter().map(|event| event.as_str()).collect();
+    format!("one of {}", words.join(", "))
 }
 
 fn is_webhook_secret(text: &str) -> bool {

@@ -26,7 +26,7 @@ mod templates;
 mod warnings;
 mod words;
 
-pub use apps::{App, InvalidKeyHash, KeyHash, Role, WEBHOOK_EVENTS};
+pub use apps::{App, InvalidKeyHash, KeyHash, Role};
 pub use database::Database;
 pub use dispatch::Dispatch;
 pub use limits::{InvalidRateRule, Limits, PrefixVelocity, RateRule};

@@ -12,6 +12,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::timeout,
 };
+use uuid::Uuid;
 
 use super::{
     ANSWER_WITHIN, Engine, LiveProvider,
@@ -23,6 +24,7 @@ use crate::{
     fail_points::{Step, reach},
     store::{
         Db, StoreError,
+        events::Receivers,
         idempotency::{self, IdempotencyKey, Used},
         life::{self, Lease, StoredMessage},
         messages::{self, Insert},
@@ -113,9 +115,9 @@ async fn store(engine: &Engine, group: Vec<Request>) {
     }
     let writes = Arc::new(writes);
     let (of_unit, opened) = (writes.clone(), Opened::default());
-    let (at_once, of_opened) = (AtOnce::for_each_provider(engine, &writes), opened.clone());
+    let (at_once, of_opened, live) = (AtOnce::for_each_provider(engine, &writes), opened.clone(), engine.live());
     let done = Db::unit(&engine.db().intake, move |connection| {
-        Box::pin(async move { commit(connection, &of_unit, at_once, &of_opened, now).await })
+        Box::pin(async move { commit(connection, &of_unit, at_once, &of_opened, &live.receivers, now).await })
     })
     .await;
     let done = match done {
@@ -219,18 +221,19 @@ async fn commit(
     writes: &[Write],
     at_once: HashMap<String, AtOnce>,
     opened: &Opened,
+    receivers: &Receivers,
     now: Timestamp,
 ) -> Result<Outcome, StoreError> {
     reach(Step::AcceptRead).await?;
-    let keyed: Vec<(&IdempotencyKey, MessageId)> =
-        writes.iter().filter_map(|(insert, key)| Some((key.as_ref()?, insert.message.id))).collect();
-    let taken: HashSet<MessageId> = idempotency::take(&mut *connection, &keyed, now).await?.into_iter().collect();
+    let keyed: Vec<(&IdempotencyKey, Uuid)> =
+        writes.iter().filter_map(|(insert, key)| Some((key.as_ref()?, insert.message.id.0))).collect();
+    let taken: HashSet<Uuid> = idempotency::take(&mut *connection, &keyed, now).await?.into_iter().collect();
     let lost: Vec<&IdempotencyKey> =
-        keyed.iter().filter(|(_, message)| !taken.contains(message)).map(|(key, _)| *key).collect();
+        keyed.iter().filter(|(_, made)| !taken.contains(made)).map(|(key, _)| *key).collect();
     let used = if lost.is_empty() { Vec::new() } else { idempotency::find(&mut *connection, &lost).await? };
     let fresh: Vec<&Insert> = writes
         .iter()
-        .filter(|(insert, key)| key.is_none() || taken.contains(&insert.message.id))
+        .filter(|(insert, key)| key.is_none() || taken.contains(&insert.message.id.0))
         .map(|(insert, _)| insert)
         .collect();
     let lease = at_once.values().next().map(|at_once| at_once.lease);
@@ -243,7 +246,7 @@ async fn commit(
         .collect();
     let inserts: Vec<(&Insert, &StoredMessage)> =
         fresh.iter().filter_map(|insert| Some((*insert, *stored.get(&insert.message.id)?))).collect();
-    messages::insert(connection, &inserts, lease, now).await?;
+    messages::insert(connection, &inserts, lease, receivers, now).await?;
     let stored = stored.into_keys().collect();
     for (_, prepared, _) in &mut calls {
         opened.note(prepared);
@@ -287,7 +290,7 @@ fn answer(engine: &Engine, mut outcome: Outcome, writes: &[Write], answers: Vec<
             Ok(Accepted::Stored(id))
         } else {
             let used = key.as_ref().and_then(|key| outcome.used.remove(&(key.app.clone(), key.key.clone())));
-            judge(key.as_ref(), used)
+            replayed(key.as_ref(), used)
         };
         // The client may be gone; the message stays.
         drop(answer.send(result));
@@ -298,10 +301,14 @@ fn answer(engine: &Engine, mut outcome: Outcome, writes: &[Write], answers: Vec<
     }
 }
 
-/// What a request with a used key gets.
-fn judge(key: Option<&IdempotencyKey>, used: Option<Used>) -> Result<Accepted, NotAccepted> {
+fn replayed(key: Option<&IdempotencyKey>, used: Option<Used>) -> Result<Accepted, NotAccepted> {
+    judge(key, used).map(|made| Accepted::Replayed(MessageId(made)))
+}
+
+/// What a request with a used key gets: what the key made.
+pub(super) fn judge(key: Option<&IdempotencyKey>, used: Option<Used>) -> Result<Uuid, NotAccepted> {
     match (key, used) {
-        (Some(key), Some(used)) if key.is_repeated_by(&used) => Ok(Accepted::Replayed(used.message)),
+        (Some(key), Some(used)) if key.is_repeated_by(&used) => Ok(used.made),
         (Some(_), Some(_)) => Err(NotAccepted::KeyReused),
         // Forgotten between the two looks, which takes a key that is a day old: the client repeats and is stored.
         _ => Err(NotAccepted::Unavailable),
@@ -316,7 +323,7 @@ async fn replay(engine: &Engine, request: Request) {
     })
     .await;
     let result = match found {
-        Ok(used) => judge(Some(&key), used),
+        Ok(used) => replayed(Some(&key), used),
         Err(_) => Err(NotAccepted::Unavailable),
     };
     drop(request.answer.send(result));

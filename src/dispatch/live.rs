@@ -16,14 +16,18 @@ use super::{
     health::CallLog,
 };
 use crate::{
-    config::{Config, ProviderSection},
+    config::{App, Config, ProviderSection},
     domain::{
         Timestamp,
         capabilities::{Capabilities, Reports},
         life::EvidenceRule,
     },
     providers::Provider,
-    store::{budgets::Limits, throttles::Throttle},
+    store::{
+        budgets::Limits,
+        events::{Receiver, Receivers},
+        throttles::Throttle,
+    },
 };
 
 /// The configuration and what was built from it.
@@ -33,6 +37,8 @@ pub struct Live {
     pub config: Arc<Config>,
     /// The providers by name.
     pub providers: BTreeMap<String, Arc<LiveProvider>>,
+    /// Where apps want to be told of what.
+    pub receivers: Receivers,
 }
 
 /// A provider with everything that wraps it.
@@ -117,6 +123,16 @@ impl LiveProvider {
 }
 
 impl Live {
+    /// A configuration with its providers.
+    pub fn new(config: Arc<Config>, providers: BTreeMap<String, Arc<LiveProvider>>) -> Self {
+        let receiver = |app: &App| Receiver {
+            webhook_url: app.webhook_url.as_ref().map(|url| url.as_str().to_owned()),
+            events: app.webhook_events.clone(),
+        };
+        let receivers = config.apps.iter().map(|(name, app)| (name.clone(), receiver(app))).collect();
+        Self { config, providers, receivers }
+    }
+
     /// Pauses and resumes providers as operators switched them. One that nobody switched is on.
     pub fn follow(&self, switched: &HashMap<String, bool>) {
         for (name, provider) in &self.providers {

@@ -3,6 +3,8 @@
 //! | part | does |
 //! | --- | --- |
 //! | [`accept`] | stores what apps send, many requests in one commit |
+//! | [`batches`] | stores batches, each in a commit of its own |
+//! | [`cancel`] | takes back what no provider has yet |
 //! | [`mod@line`] | one task for each provider: claims what is due, opens attempts, makes the calls |
 //! | [`record`] | writes down what came of the calls, many in one commit |
 //! | [`settle`] | takes in what carriers push, polls answer and the sandbox feeds |
@@ -22,7 +24,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -39,7 +41,9 @@ use crate::{
 pub mod accept;
 pub mod availability;
 mod backlog;
+pub mod batches;
 pub mod breaker;
+pub mod cancel;
 pub mod health;
 pub mod line;
 pub mod live;
@@ -73,6 +77,8 @@ struct Shared {
     live: ArcSwap<Live>,
     backlog: ArcSwap<backlog::Backlog>,
     accept: mpsc::Sender<accept::Request>,
+    /// Turns at storing a batch.
+    batches: Arc<Semaphore>,
     record: mpsc::Sender<record::Entry>,
     settle: mpsc::Sender<settle::Arrival>,
     spool: spool::Spool,
@@ -136,6 +142,7 @@ impl Engine {
                 live: ArcSwap::from_pointee(parts.live),
                 backlog: ArcSwap::default(),
                 accept,
+                batches: Arc::new(Semaphore::new(batches::AT_ONCE)),
                 record,
                 settle,
                 spool,

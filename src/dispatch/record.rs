@@ -115,7 +115,7 @@ async fn apply(
     }
     let mut waiting = early_reports(&mut *connection, live, entries, &messages, now).await?;
     settle::absorb(&mut waiting, &mut messages, now);
-    life::save(&mut *connection, &messages.iter().collect::<Vec<_>>(), None, now).await?;
+    life::save(&mut *connection, &messages.iter().collect::<Vec<_>>(), None, &live.receivers, now).await?;
     reports::update(connection, &waiting).await?;
     reach(Step::RecordWritten).await?;
     Ok(life::next_providers(&messages))

@@ -140,13 +140,13 @@ where
         + 'static,
     A: Fn(&mut Life, Now) + Send + Sync + 'static,
 {
-    let now = engine.clock().now();
+    let (live, now) = (engine.live(), engine.clock().now());
     let (count, next) = Db::unit(&engine.db().work, move |connection| {
         Box::pin(async move {
             let ids = find(&mut *connection, now).await?;
             let mut locked = life::lock(&mut *connection, &ids).await?;
             act_on_each(&mut *connection, &mut locked, now, |locked| act(&mut locked.life, now)).await?;
-            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
+            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, &live.receivers, now).await?;
             if !locked.is_empty() {
                 reach(Step::SweepWritten).await?;
             }
@@ -203,7 +203,7 @@ async fn timers(engine: &Engine) -> Result<usize, StoreError> {
                 locked.life.tick(now);
             };
             act_on_each(&mut *connection, &mut locked, now, tick).await?;
-            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
+            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, &live.receivers, now).await?;
             Ok((locked.len(), life::next_providers(&locked), questions))
         })
     })

@@ -67,7 +67,7 @@ error_codes! {
     ContentTooLong "content_too_long" Request "The content is longer than the provider takes." "Shorten the text.";
     ContentUnsupported "content_unsupported" Request "No provider of the route can carry this content." "Use a template that is bound to the provider, or another route.";
     TemplateParamsInvalid "template_params_invalid" Request "The template's parameters do not fit its registered variables." "Check number, kind and length of the parameters.";
-    DuplicateMessage "duplicate_message" Request "The same content went to this number a moment ago." "Do not send the same content to one number again so soon.";
+    DuplicateMessage "duplicate_message" Request "The number stands twice in its batch, or the same content went to it a moment ago." "Name a number once, and do not send it the same content again so soon.";
     TemplateNotApproved "template_not_approved" Account "The provider does not have this template approved and active." "Have the template approved, or bind another one.";
     SenderNotAllowed "sender_not_allowed" Account "The sender may not be used." "Register the sender with the provider, or send from another one.";
     DestinationNotAllowed "destination_not_allowed" Account "The destination is not allowed." "Enable the country for the app or with the provider.";

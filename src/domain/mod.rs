@@ -3,9 +3,11 @@
 //! Pure code only. Nothing here knows a database, an HTTP library or a provider, and nothing reads the clock: time comes in
 //! as an argument. That is what makes every rule of the engine testable over every case.
 
+pub mod batch;
 pub mod capabilities;
 pub mod content;
 pub mod error_code;
+pub mod event;
 pub mod ids;
 pub mod life;
 pub mod message;

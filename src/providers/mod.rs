@@ -184,6 +184,12 @@ impl Submission {
         });
         64 + self.to.as_str().len() + content
     }
+
+    /// The same after another one: what says the same as the one before adds no more than a number.
+    pub fn weight_after(&self, before: Option<&Self>) -> usize {
+        let repeated = before.is_some_and(|before| before.text == self.text && before.binding == self.binding);
+        if repeated { self.to.as_str().len() + 4 } else { self.weight() }
+    }
 }
 
 /// What the provider said about one recipient.

@@ -20,7 +20,8 @@ pub struct Oldest {
     pub due: Timestamp,
 }
 
-/// The oldest of each class that is due for these providers and that no process has claimed.
+/// The oldest of each class that is due for these providers and that no process has claimed. What has expired meanwhile is not
+/// going to be sent, so nobody waits behind it.
 pub async fn oldest(
     connection: &mut PgConnection,
     providers: &[String],
@@ -34,6 +35,7 @@ pub async fn oldest(
            cross join lateral (
                select send_due from queue q
                where q.provider = p.provider and q.class = c.class and q.send_due is not null and q.lease is null
+                 and q.expires_at > $3
                order by send_due limit 1
            ) first
            where first.send_due < $3"#,

@@ -1,12 +1,13 @@
-//! Idempotency keys: one (app, key) makes at most one message, for 24 hours, over all processes and restarts.
+//! Idempotency keys: one (app, key) makes at most one message or batch, for 24 hours, over all processes and restarts.
 //!
-//! A key is written in the transaction that stores its message, so there is never one without the other.
+//! A key is written in the transaction that stores what its request makes, so there is never one without the other. Which of the two
+//! that is the fingerprint says: those of messages and of batches are never the same.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::domain::{Timestamp, ids::MessageId};
+use crate::domain::Timestamp;
 
 /// How long a key is remembered.
 pub const REMEMBERED_FOR: chrono::TimeDelta = chrono::TimeDelta::hours(24);
@@ -39,27 +40,27 @@ pub struct Used {
     pub key: String,
     /// Of the request that used it.
     pub fingerprint: Vec<u8>,
-    /// What it made.
-    pub message: MessageId,
+    /// The id of what it made.
+    pub made: Uuid,
 }
 
-/// Takes keys for messages. Returns those of them that were free; the others are in use. Sorted by key inside, so that two
+/// Takes keys for what their requests make. Returns those whose keys were free; the others are in use. Sorted by key inside, so that two
 /// processes with the same keys wait for each other instead of dead-locking.
 pub async fn take(
     connection: &mut PgConnection,
-    keys: &[(&IdempotencyKey, MessageId)],
+    keys: &[(&IdempotencyKey, Uuid)],
     now: Timestamp,
-) -> Result<Vec<MessageId>, StoreError> {
+) -> Result<Vec<Uuid>, StoreError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let mut sorted: Vec<&(&IdempotencyKey, MessageId)> = keys.iter().collect();
+    let mut sorted: Vec<&(&IdempotencyKey, Uuid)> = keys.iter().collect();
     sorted.sort_by(|a, b| (&a.0.app, &a.0.key).cmp(&(&b.0.app, &b.0.key)));
     let apps: Vec<&str> = sorted.iter().map(|(key, _)| key.app.as_str()).collect();
     let texts: Vec<&str> = sorted.iter().map(|(key, _)| key.key.as_str()).collect();
     let fingerprints: Vec<&[u8]> =
         sorted.iter().map(|(key, _)| key.fingerprints.first().map_or(&[][..], |own| own.as_slice())).collect();
-    let messages: Vec<Uuid> = sorted.iter().map(|(_, message)| message.0).collect();
+    let made: Vec<Uuid> = sorted.iter().map(|(_, made)| *made).collect();
     let taken = sqlx::query_scalar!(
         "insert into idempotency_keys as k (app, key, fingerprint, message_id, created_at)
          select app, key, fingerprint, message, $5 from unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[])
@@ -71,13 +72,13 @@ pub async fn take(
         &apps as &[&str],
         &texts as &[&str],
         &fingerprints as &[&[u8]],
-        &messages,
+        &made,
         now,
         now - REMEMBERED_FOR,
     )
     .fetch_all(connection)
     .await?;
-    Ok(taken.into_iter().map(MessageId).collect())
+    Ok(taken)
 }
 
 /// What is known about keys that are in use.
@@ -94,12 +95,7 @@ pub async fn find(connection: &mut PgConnection, keys: &[&IdempotencyKey]) -> Re
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Used {
-            app: row.app,
-            key: row.key,
-            fingerprint: row.fingerprint,
-            message: MessageId(row.message_id),
-        })
+        .map(|row| Used { app: row.app, key: row.key, fingerprint: row.fingerprint, made: row.message_id })
         .collect())
 }
 

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{StoreError, batches};
 use crate::domain::{Timestamp, ids::MessageId};
 
 /// Making a day's tables takes a tenth of a second on an idle disk and many on a busy one, and another process may be at it.
@@ -30,7 +30,7 @@ pub async fn ensure_partitions(connection: &mut PgConnection, now: Timestamp) ->
     Ok(made)
 }
 
-/// Drops the days that are older than they are kept, and inbound messages of those days. A day with a message that is not final
+/// Drops the days that are older than they are kept, and inbound messages and batches of those days. A day with a message that is not final
 /// stays. Attempts go with their message; decisions, pushes and reports may be younger than it, and go with their own day.
 pub async fn drop_old_days(connection: &mut PgConnection, keep_days: u32, now: Timestamp) -> Result<i32, StoreError> {
     let oldest = (now - chrono::TimeDelta::days(i64::from(keep_days))).date_naive();
@@ -39,8 +39,9 @@ pub async fn drop_old_days(connection: &mut PgConnection, keep_days: u32, now: T
         .fetch_one(&mut *connection)
         .await?;
     sqlx::query!("delete from inbound_messages where id < first_uuid_of_day($1::text::date)", oldest.to_string())
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
+    batches::forget(connection, &oldest.to_string()).await?;
     Ok(dropped)
 }
 

@@ -5,10 +5,13 @@ use uuid::Uuid;
 
 use super::{
     StoreError,
+    events::{self, Receivers},
     life::{self, Lease, StoredMessage},
     small,
 };
-use crate::domain::{Timestamp, message::NewMessage, segments::Encoding};
+use crate::domain::{
+    Timestamp, content::Channel, life::Cause, message::NewMessage, segments::Encoding, status::MessageStatus,
+};
 
 /// A message as it is stored: the content of a sensitive one is already sealed.
 #[derive(Debug, Clone)]
@@ -19,11 +22,13 @@ pub struct Insert {
     pub sealed: Option<Vec<u8>>,
 }
 
-/// Stores messages and queues them, with the attempts that they begin with. `lease` is given to those that are being sent.
+/// Stores messages and queues them, with the attempts that they begin with. `lease` is given to those that are being sent. Apps are
+/// told of those that are born final; nothing else will ever be told of them, so the messages need not count it.
 pub async fn insert(
     connection: &mut PgConnection,
     inserts: &[(&Insert, &StoredMessage)],
     lease: Option<Lease>,
+    receivers: &Receivers,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if inserts.is_empty() {
@@ -32,7 +37,66 @@ pub async fn insert(
     insert_rows(&mut *connection, inserts).await?;
     let stored: Vec<&StoredMessage> = inserts.iter().map(|(_, stored)| *stored).collect();
     life::save_attempts(&mut *connection, &stored).await?;
-    life::insert_queue(connection, &stored, lease, now).await
+    life::insert_queue(&mut *connection, &stored, lease, now).await?;
+    events::of_messages(connection, &stored, receivers, now).await
+}
+
+/// A message that cannot be sent, and why.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    /// The message; nothing of its content is sealed, since nobody will need it.
+    pub message: NewMessage,
+    /// Why.
+    pub cause: Cause,
+    /// The channel that was asked for, where the plan has no step that names one.
+    pub channel: Option<Channel>,
+    /// The sender that was asked for, likewise.
+    pub from: Option<String>,
+}
+
+/// Stores messages that are `failed` from the beginning. They are inserted as any other and changed at once, so that the columns
+/// which only these need cost the others nothing.
+pub async fn insert_failed(
+    connection: &mut PgConnection,
+    failed: &[Failed],
+    receivers: &Receivers,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let inserts: Vec<Insert> =
+        failed.iter().map(|failed| Insert { message: failed.message.clone(), sealed: None }).collect();
+    let mut stored: Vec<StoredMessage> = inserts.iter().map(StoredMessage::new).collect();
+    insert_rows(&mut *connection, &inserts.iter().zip(&stored).collect::<Vec<_>>()).await?;
+    let ids: Vec<Uuid> = failed.iter().map(|failed| failed.message.id.0).collect();
+    let codes: Vec<&str> = failed.iter().map(|failed| failed.cause.code.as_str()).collect();
+    let categories: Vec<&str> = failed.iter().map(|failed| failed.cause.category.as_str()).collect();
+    let retryable: Vec<bool> = failed.iter().map(|failed| failed.cause.retryable).collect();
+    let channels: Vec<Option<&str>> = failed.iter().map(|failed| failed.channel.map(Channel::as_str)).collect();
+    let senders: Vec<Option<&str>> = failed.iter().map(|failed| failed.from.as_deref()).collect();
+    sqlx::query!(
+        "update messages m
+         set status = 'failed', completed_at = m.created_at, error_code = n.code, error_category = n.category,
+             error_retryable = n.retryable, channel = coalesce(n.channel, m.channel), sender = coalesce(m.sender, n.sender)
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::boolean[], $5::text[], $6::text[])
+              as n (id, code, category, retryable, channel, sender)
+         where m.id = n.id",
+        &ids,
+        &codes as &[&str],
+        &categories as &[&str],
+        &retryable,
+        &channels as &[Option<&str>],
+        &senders as &[Option<&str>],
+    )
+    .execute(&mut *connection)
+    .await?;
+    for (stored, failed) in stored.iter_mut().zip(failed) {
+        stored.life.status = MessageStatus::Failed;
+        stored.life.error = Some(failed.cause.clone());
+        stored.life.completed_at = Some(failed.message.created_at);
+    }
+    events::of_messages(connection, &stored.iter().collect::<Vec<_>>(), receivers, now).await
 }
 
 async fn insert_rows(connection: &mut PgConnection, inserts: &[(&Insert, &StoredMessage)]) -> Result<(), StoreError> {

@@ -12,9 +12,11 @@ use crate::fail_points::MadeToFail;
 
 pub mod attempts;
 pub mod backlog;
+pub mod batches;
 pub mod budgets;
 pub mod callbacks;
 mod connection;
+pub mod events;
 pub mod history;
 pub mod idempotency;
 pub mod inbound;

@@ -7,7 +7,9 @@
 
 mod aborted_posts;
 mod api;
+mod batches;
 mod callbacks;
+mod cancel;
 #[cfg(feature = "fail-points")]
 #[path = "../chaos/mod.rs"]
 mod chaos;
@@ -15,16 +17,19 @@ mod crash;
 mod crash_under_load;
 mod database_faults;
 mod documents;
+mod events;
 mod example;
 mod floors;
 mod hostile;
 mod huawei;
+mod idempotency;
 mod leaks;
 mod limits;
 mod nxcloud;
 mod operations;
 mod overload;
 mod panics;
+mod preview;
 mod private;
 mod provider_faults;
 mod provider_pauses;
@@ -34,4 +39,5 @@ mod routing;
 mod sandbox;
 mod spool;
 mod support;
+mod time;
 mod voice;

@@ -19,7 +19,7 @@ use sms_gateway::{
     providers::{
         Call, Callback, CallbackAnswers, CallbackEvent, CallbackRejected, Outcome, Provider, ProviderError, http::Http,
     },
-    store::{Db, life},
+    store::{Db, events::Receivers, life},
 };
 
 use crate::support::{TestGateway, carriers::attempts, gateway::string};
@@ -77,7 +77,7 @@ async fn start() -> (TestGateway, Arc<Panicking>) {
     let panicking = Arc::new(Panicking { driver, carrier, calls: AtomicUsize::new(0) });
     let replaced = LiveProvider::new("sandbox".to_owned(), before.section.clone(), panicking.clone());
     providers.insert("sandbox".to_owned(), Arc::new(replaced));
-    gateway.gateway.engine().replace(Live { config: live.config.clone(), providers });
+    gateway.gateway.engine().replace(Live::new(live.config.clone(), providers));
     (gateway, panicking)
 }
 
@@ -138,7 +138,7 @@ async fn to_life(gateway: &TestGateway, id: &str, act: fn(&mut Life, Timestamp))
         Box::pin(async move {
             let mut locked = life::lock(&mut *connection, &[id]).await?;
             act(&mut locked[0].life, now);
-            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await
+            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, &Receivers::default(), now).await
         })
     })
     .await

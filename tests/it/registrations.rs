@@ -576,6 +576,19 @@ async fn values_that_a_registered_template_would_not_take_are_refused_before_any
     assert_eq!(answer.problem(), (422, "template_params_invalid"), "{}", answer.text);
     assert_eq!(answer.errors(), [("/template/params/place".to_owned(), "template_params_invalid".to_owned())]);
     assert_eq!(gateway.post_message(parcel("12345")).await.problem(), (422, "template_params_invalid"));
+    let batch = json!({
+        "template": { "name": "parcel" },
+        "recipients": [
+            { "to": "+85260123457", "params": { "place": "gate" } },
+            { "to": "+85260123458", "params": { "place": "1234" } },
+        ],
+    });
+    let batch = gateway.client.post(SHOP, "/v1/batches", &batch).await;
+    assert_eq!(batch.status, 202, "{}", batch.text);
+    let failed = gateway.client.get(SHOP, "/v1/messages?status=failed").await.json;
+    assert_eq!(failed["data"][0]["error"]["code"], "template_params_invalid", "{failed}");
+    let preview = gateway.client.post(SHOP, "/v1/preview", &parcel("gate")).await;
+    assert!(preview.json["warnings"].to_string().contains("digits only"), "{}", preview.text);
     let id = gateway.send(parcel("1234")).await;
     gateway.wait_for_end(&id, "delivered").await;
 }

@@ -35,8 +35,8 @@ pub struct Message {
     pub is_final: bool,
     /// Of the last attempt; before it, of the first step.
     pub channel: Channel,
-    /// For whom.
-    #[schema(value_type = String, pattern = "^\\+[1-9][0-9]{6,14}$")]
+    /// For whom: E.164. Of a batch's recipient that is no possible number, what was given.
+    #[schema(value_type = String, max_length = 32, examples("+84901234567"))]
     pub to: PhoneNumber,
     /// The sender.
     pub from: Option<String>,

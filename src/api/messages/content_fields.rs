@@ -37,7 +37,8 @@ pub const MIN_VALIDITY: u32 = 10;
 /// Seconds of the longest validity.
 pub const MAX_VALIDITY: u32 = 259_200;
 
-const NAME_LENGTH: usize = 63;
+/// Characters of a template's name, a route's or a provider's, and of a param's.
+pub const NAME_LENGTH: usize = 63;
 
 /// What both a message and a batch can say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, ToSchema)]
@@ -107,6 +108,17 @@ impl ContentFields {
     }
 }
 
+impl ContentFields {
+    /// The document's description of them, to which a request adds its own.
+    pub fn object() -> Object {
+        match Self::schema() {
+            RefOr::T(Schema::Object(object)) => object,
+            // The derived schema of a struct is an object.
+            RefOr::T(_) | RefOr::Ref(_) => Object::with_type(Type::Object),
+        }
+    }
+}
+
 fn read_template(reader: &mut FieldReader<'_, '_>) -> Option<TemplateUse> {
     let mut inner = reader.object("template")?;
     inner.require("name");
@@ -152,11 +164,13 @@ fn channel_schema() -> RefOr<Schema> {
     Ref::from_schema_name("Channel").into()
 }
 
-fn metadata_schema() -> RefOr<Schema> {
+/// The document's description of metadata.
+pub fn metadata_schema() -> RefOr<Schema> {
     string_map_schema("The app's own data, given back as it is.", METADATA_NAME_LENGTH)
 }
 
-fn string_map_schema(description: &str, name_length: usize) -> RefOr<Schema> {
+/// The document's description of an object of strings.
+pub fn string_map_schema(description: &str, name_length: usize) -> RefOr<Schema> {
     let mut name = Object::with_type(Type::String);
     name.max_length = Some(name_length);
     let mut value = Object::with_type(Type::String);
@@ -182,11 +196,7 @@ impl ToSchema for MessageCreate {
 
 impl PartialSchema for MessageCreate {
     fn schema() -> RefOr<Schema> {
-        let mut fields = match ContentFields::schema() {
-            RefOr::T(Schema::Object(object)) => object,
-            // The derived schema of a struct is an object.
-            RefOr::T(_) | RefOr::Ref(_) => Object::with_type(Type::Object),
-        };
+        let mut fields = ContentFields::object();
         let mut to = Object::with_type(Type::String);
         to.description = Some("E.164, with `+`.".into());
         to.pattern = Some(r"^\+[1-9][0-9]{6,14}$".into());

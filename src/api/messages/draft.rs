@@ -32,6 +32,9 @@ const MAX_AHEAD: TimeDelta = TimeDelta::days(30);
 /// How long ago `send_at` may be and still mean now.
 const MAX_BEHIND: TimeDelta = TimeDelta::minutes(5);
 
+/// What content a request has to have.
+pub const ONE_CONTENT: &str = "Exactly one of `text` and `template`.";
+
 /// What a request is held against.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
@@ -94,6 +97,7 @@ impl MessageDraft {
         if let Some(mut reader) = FieldReader::new(body, String::new(), &mut problems) {
             to = read_recipient(&mut reader);
             fields = ContentFields::read(&mut reader);
+            require_content(&mut reader);
             check_exclusions(&mut reader);
             reader.finish();
         }
@@ -123,13 +127,18 @@ pub fn read_recipient(reader: &mut FieldReader<'_, '_>) -> Option<PhoneNumber> {
     }
 }
 
+/// Notes that there is nothing to say.
+fn require_content(reader: &mut FieldReader<'_, '_>) {
+    if !reader.has("text") && !reader.has("template") {
+        reader.fault("text", ProblemCode::Required, ONE_CONTENT);
+    }
+}
+
 /// Notes fields that exclude each other, whatever they hold.
 pub fn check_exclusions(reader: &mut FieldReader<'_, '_>) {
     let exclusive = ProblemCode::MutuallyExclusive;
-    match (reader.has("text"), reader.has("template")) {
-        (true, true) => reader.fault("template", exclusive, "Exactly one of `text` and `template`."),
-        (false, false) => reader.fault("text", ProblemCode::Required, "Exactly one of `text` and `template`."),
-        (true, false) | (false, true) => {}
+    if reader.has("text") && reader.has("template") {
+        reader.fault("template", exclusive, ONE_CONTENT);
     }
     if reader.has("template") && reader.has("category") {
         reader.fault("category", exclusive, "A template has a category of its own.");

@@ -1,10 +1,20 @@
-//! The `Idempotency-Key` header, as an argument of a handler. What a key does is decided where messages are accepted.
+//! The `Idempotency-Key` header, as an argument of a handler, and what a request with one is recognised by. What a key does is
+//! decided where messages and batches are accepted.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
-use crate::api::{
-    error::ApiError,
-    problem::{FieldError, ProblemCode},
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    api::{
+        error::ApiError,
+        problem::{FieldError, ProblemCode},
+        state::ApiState,
+    },
+    domain::ids::time_of,
+    keys::Identity,
+    store::{Db, idempotency},
 };
 
 const HEADER: &str = "Idempotency-Key";
@@ -31,6 +41,51 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
             Err(_) => refuse(ProblemCode::Invalid, "Printable ASCII is expected."),
         }
     }
+}
+
+/// What a request with a key is to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// One message.
+    Message,
+    /// A batch.
+    Batch,
+}
+
+impl Operation {
+    /// What the fingerprinted text begins with. A body is a JSON object, so that no text is one of both.
+    const fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Message => b"",
+            Self::Batch => b"batch ",
+        }
+    }
+}
+
+/// The key with what its request says: the body with its fields in order, so that only a change of content is a change.
+pub fn fingerprinted(
+    state: &ApiState,
+    identity: &Identity,
+    key: String,
+    operation: Operation,
+    body: &Value,
+) -> Result<idempotency::IdempotencyKey, ApiError> {
+    let mut normalised = operation.prefix().to_vec();
+    serde_json::to_writer(&mut normalised, body).map_err(ApiError::internal)?;
+    let fingerprints = state.engine.secrets().fingerprints(&normalised);
+    Ok(idempotency::IdempotencyKey { app: identity.app.clone(), key, fingerprints })
+}
+
+/// The id of what an earlier request with the same key and body made.
+pub async fn used_before(state: &ApiState, key: Option<idempotency::IdempotencyKey>) -> Result<Option<Uuid>, ApiError> {
+    let Some(key) = key else { return Ok(None) };
+    let (repeated, oldest) = (key.clone(), state.clock.now() - idempotency::REMEMBERED_FOR);
+    let used = Db::unit(&state.engine.db().api, move |connection| {
+        Box::pin(async move { Ok(idempotency::find(connection, &[&key]).await?.pop()) })
+    })
+    .await?;
+    let same = used.filter(|used| repeated.is_repeated_by(used) && time_of(used.made) > oldest);
+    Ok(same.map(|used| used.made))
 }
 
 #[cfg(test)]

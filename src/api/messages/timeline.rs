@@ -116,7 +116,7 @@ impl Draft {
 /// All entries in order, each with the status after it.
 pub fn entries(record: &MessageRecord, decisions: &[KeptDecision], reports: &[KeptReport]) -> Vec<TimelineEntry> {
     let message = &record.message;
-    let mut drafts = vec![draft(message.id.0, "created", message.created_at, Fact::Created, (0, 0))];
+    let mut drafts = vec![created(record, decisions)];
     for attempt in &record.attempts {
         drafts.extend(of_attempt(attempt, told_unclear(decisions, attempt.number)));
     }
@@ -144,6 +144,19 @@ pub fn entries(record: &MessageRecord, decisions: &[KeptDecision], reports: &[Ke
         entries.push(entry);
     }
     entries
+}
+
+/// The beginning; for a recipient of a batch that cannot be sent to it is the end as well.
+fn created(record: &MessageRecord, decisions: &[KeptDecision]) -> Draft {
+    let message = &record.message;
+    let untouched = record.attempts.is_empty() && decisions.is_empty();
+    let is_the_end = untouched && record.status == MessageStatus::Failed && message.plan.steps.is_empty();
+    let fact = if is_the_end { Fact::Ended(MessageStatus::Failed) } else { Fact::Created };
+    let mut created = draft(message.id.0, "created", message.created_at, fact, (0, 0));
+    if is_the_end {
+        created.entry.detail = record.error.as_ref().map(|cause| cause.code.message().to_owned());
+    }
+    created
 }
 
 fn draft(id: Uuid, kind: &str, timestamp: Timestamp, fact: Fact, rank: (u16, u8)) -> Draft {

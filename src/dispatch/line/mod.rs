@@ -161,13 +161,13 @@ async fn hand_over(
 
 /// The provider is not there: what has somewhere else to go, goes.
 async fn pass_over(engine: &Engine, provider: &LiveProvider, why: &'static str) -> Result<Found, StoreError> {
-    let (name, now) = (provider.name.clone(), engine.clock().now());
+    let (name, live, now) = (provider.name.clone(), engine.live(), engine.clock().now());
     let next = Db::unit(&engine.db().work, move |connection| {
         Box::pin(async move {
             let ids = maintenance::stranded(&mut *connection, &name, now, 500).await?;
             let mut locked = life::lock(&mut *connection, &ids).await?;
             locked.retain_mut(|locked| locked.life.step_unavailable(why, now));
-            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, now).await?;
+            life::save(connection, &locked.iter().collect::<Vec<_>>(), None, &live.receivers, now).await?;
             Ok(life::next_providers(&locked))
         })
     })
@@ -216,7 +216,7 @@ async fn claim(
     let lease = new_lease(engine);
     let planner = Planner::new(engine, provider, lease, calls);
     let opened = Opened::default();
-    let of_unit = opened.clone();
+    let (of_unit, live) = (opened.clone(), engine.live());
     let claimed = Db::unit(&engine.db().work, move |connection| {
         Box::pin(async move {
             let (name, limits) = (&planner.provider.name, planner.provider.limits());
@@ -238,7 +238,7 @@ async fn claim(
             if !limits.is_empty() {
                 budgets::take(&mut *connection, name, started.len()).await?;
             }
-            life::save(connection, &started, Some(lease), planner.now).await?;
+            life::save(connection, &started, Some(lease), &live.receivers, planner.now).await?;
             of_unit.note(&prepared);
             handed_over(&mut prepared).for_each(StoredMessage::is_claimed);
             reach(Step::ClaimWritten).await?;

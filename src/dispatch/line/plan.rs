@@ -16,7 +16,6 @@ use crate::{
         capabilities::Capabilities,
         content::Content,
         ids::{AttemptId, CallId},
-        template::BoundTemplate,
     },
     providers::{Call, Submission},
     routing,
@@ -51,7 +50,7 @@ impl Planner {
             // One message that cannot be prepared must not keep the others from being sent, now and for ever.
             let placed = catch_unwind(AssertUnwindSafe(|| self.place(&mut open, &mut message)));
             match placed {
-                Ok(Some((place, ready, attempt))) => open[place].add(message, ready, attempt),
+                Ok(Some((place, ready))) => open[place].add(message, ready),
                 Ok(None) => left.push(message),
                 Err(_) => {
                     tracing::error!(message = %message.life.id, "a message could not be prepared");
@@ -64,7 +63,7 @@ impl Planner {
     }
 
     /// Finds a place for a message in one of the calls, and opens its attempt.
-    fn place(&self, open: &mut Vec<Draft>, message: &mut StoredMessage) -> Option<(usize, Ready, AttemptId)> {
+    fn place(&self, open: &mut Vec<Draft>, message: &mut StoredMessage) -> Option<(usize, Ready)> {
         let ready = self.prepare(message)?;
         let place = match open.iter().position(|draft| draft.takes(&ready, self.provider.capabilities())) {
             Some(place) => place,
@@ -74,9 +73,8 @@ impl Planner {
             }
             None => return None,
         };
-        let attempt = AttemptId::new(self.now);
-        message.life.start_attempt(attempt, open[place].call_id, &ready.sender, self.now)?;
-        Some((place, ready, attempt))
+        message.life.start_attempt(ready.submission.attempt_id, open[place].call_id, &ready.sender, self.now)?;
+        Some((place, ready))
     }
 
     /// What the provider gets of a message, by the bindings and senders of this moment.
@@ -88,8 +86,14 @@ impl Planner {
         let template = content.template.as_ref().and_then(|used| self.config.templates.get(&used.name));
         let binding = template.and_then(|template| template.bindings.get(&self.provider.name));
         let sender = routing::sender_for(step, binding, &self.provider.section).unwrap_or_default();
-        let bound = routing::bind(&content, template, &self.provider.name);
-        Some(Ready { content, bound, sender, group_limit: send.group_limit, to: message.to.as_str().to_owned() })
+        let submission = Submission {
+            attempt_id: AttemptId::new(self.now),
+            attempt_number: message.life.next_number(),
+            to: message.to.clone(),
+            binding: routing::bind(&content, template, &self.provider.name),
+            text: content.text,
+        };
+        Some(Ready { submission, sender, group_limit: send.group_limit })
     }
 
     fn finish(&self, draft: Draft) -> Prepared {
@@ -124,11 +128,9 @@ fn open(secrets: &Secrets, message: &StoredMessage) -> Option<Content> {
 }
 
 struct Ready {
-    content: Content,
-    bound: Option<BoundTemplate>,
+    submission: Submission,
     sender: String,
     group_limit: Option<u16>,
-    to: String,
 }
 
 /// A call that is being filled.
@@ -161,23 +163,20 @@ impl Draft {
         self.sender == ready.sender
             && self.group_limit == ready.group_limit
             && self.submissions.len() < most
-            && self.weight < capabilities.max_call_bytes.saturating_sub(4096)
-            && !self.numbers.contains(&ready.to)
+            && self.weight + self.weight_of(&ready.submission) <= capabilities.max_call_bytes
+            && !self.numbers.contains(ready.submission.to.as_str())
     }
 
-    fn add(&mut self, mut message: StoredMessage, ready: Ready, attempt: AttemptId) {
-        let submission = Submission {
-            attempt_id: attempt,
-            attempt_number: message.life.attempts.last().map_or(1, |attempt| attempt.number),
-            to: message.to.clone(),
-            text: ready.content.text,
-            binding: ready.bound,
-        };
+    fn weight_of(&self, submission: &Submission) -> usize {
+        submission.weight_after(self.submissions.last())
+    }
+
+    fn add(&mut self, mut message: StoredMessage, Ready { submission, .. }: Ready) {
         // The call has it now; whoever writes down the answer needs none.
         message.content = StoredContent::Erased;
-        self.weight += submission.weight();
-        self.numbers.insert(ready.to);
+        self.weight += self.weight_of(&submission);
+        self.numbers.insert(submission.to.as_str().to_owned());
+        self.sent_for.push(HandedOver { message: Box::new(message), attempt: submission.attempt_id });
         self.submissions.push(submission);
-        self.sent_for.push(HandedOver { message: Box::new(message), attempt });
     }
 }

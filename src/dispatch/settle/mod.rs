@@ -30,6 +30,7 @@ use crate::{
     store::{
         Db, StoreError,
         callbacks::{self, CallbackState, StoredCallback},
+        events,
         inbound::{self, InboundRecord},
         life::{self, StoredMessage},
         reports::{self, Match, Outcome, StoredReport},
@@ -249,13 +250,15 @@ async fn apply(
     matching::decide_doubtful(live, &mut reports, &mut arrived);
     let polled: Vec<bool> = reports.iter().map(|sorted| sorted.polled).collect();
     let mut kept: Vec<StoredReport> = reports.into_iter().map(|sorted| sorted.report).collect();
-    let next = absorb_all(&mut *connection, &mut kept, reading, now).await?;
+    let next = absorb_all(&mut *connection, live, &mut kept, reading, now).await?;
     // What a carrier says by itself is kept whatever it is; the same answer to each of our questions tells nothing.
     let mut polled = polled.into_iter();
     kept.retain(|report| polled.next() != Some(true) || report.outcome != Outcome::Ignored);
     reports::insert(&mut *connection, &kept).await?;
     for inbound in arrived {
-        inbound::insert(&mut *connection, &inbound).await?;
+        if inbound::insert(&mut *connection, &inbound).await? {
+            events::of_inbound(&mut *connection, &inbound, &live.receivers, now).await?;
+        }
     }
     Ok(next)
 }
@@ -347,6 +350,7 @@ enum Reading {
 /// Reads the messages that the reports are about, applies them and saves what they changed.
 async fn absorb_all(
     connection: &mut sqlx::PgConnection,
+    live: &Live,
     reports: &mut [StoredReport],
     reading: Reading,
     now: Timestamp,
@@ -364,7 +368,7 @@ async fn absorb_all(
         reports.iter().filter(applied).filter_map(|report| Some(report.matched?.message)).collect();
     let untold = |message: &StoredMessage| message.life.attempts.iter().all(|attempt| attempt.changed == Changed::No);
     messages.retain(|message| changed.contains(&message.life.id) || !untold(message));
-    life::save(connection, &messages.iter().collect::<Vec<_>>(), None, now).await?;
+    life::save(connection, &messages.iter().collect::<Vec<_>>(), None, &live.receivers, now).await?;
     Ok(life::next_providers(&messages))
 }
 
@@ -404,7 +408,7 @@ pub(super) async fn rematch(engine: &Engine) -> Result<usize, StoreError> {
                 due.into_iter().map(|report| Sorted { report, or_inbound: None, polled: false }).collect();
             matching::find_attempts(&mut *connection, &live, &mut sorted, now).await?;
             let mut reports: Vec<StoredReport> = sorted.into_iter().map(|sorted| sorted.report).collect();
-            let next = absorb_all(&mut *connection, &mut reports, Reading::Locked, now).await?;
+            let next = absorb_all(&mut *connection, &live, &mut reports, Reading::Locked, now).await?;
             reports::update(connection, &reports).await?;
             Ok((reports.len(), next))
         })

@@ -22,7 +22,8 @@ use super::{StoreError, attempts, messages::Insert, unsmall, word};
 use crate::domain::{
     Timestamp,
     content::{Content, TemplateUse},
-    ids::MessageId,
+    event::{EventType, Told},
+    ids::{BatchId, MessageId},
     life::{Attempt, Changed, HandOver, Life, Plan},
     phone_number::PhoneNumber,
     status::MessageStatus,
@@ -41,10 +42,18 @@ pub struct StoredMessage {
     pub content: StoredContent,
     /// The hand-over that waits or is in flight: what an answer is judged by.
     pub came_from: HandOver,
+    /// The batch that it belongs to.
+    batch: Option<BatchId>,
     /// How often it was changed before it was read.
     version: i32,
     /// It has a row in the queue.
     queued: bool,
+    /// As it was read: what its app knows.
+    told: Told,
+    /// How many events of it there were.
+    events: i16,
+    /// Where its events go instead of the app's webhook.
+    callback_url: Option<String>,
 }
 
 impl StoredMessage {
@@ -72,13 +81,31 @@ impl StoredMessage {
             send: Some(came_from),
             decisions: Vec::new(),
         };
-        let (app, to) = (message.app.clone(), message.to.clone());
-        Self { life, app, to, content, came_from, version: 0, queued: true }
+        let (app, to, callback_url) = (message.app.clone(), message.to.clone(), message.app_data.callback_url.clone());
+        let (told, batch) = (Told::of(&life), message.batch_id);
+        Self { life, app, to, content, came_from, batch, version: 0, queued: true, told, events: 0, callback_url }
+    }
+
+    /// What its app is to be told of, when it is saved as it stands now.
+    pub fn event(&self) -> Option<EventType> {
+        self.told.event_until(Told::of(&self.life))
+    }
+
+    /// How many events of it there were.
+    pub fn events(&self) -> i16 {
+        self.events
+    }
+
+    /// Where its events go instead of the app's webhook.
+    pub fn callback_url(&self) -> Option<&str> {
+        self.callback_url.as_deref()
     }
 
     /// What it is once a commit has stored it for the first time.
     pub fn is_inserted(&mut self) {
         self.life.attempts.iter_mut().for_each(|attempt| attempt.changed = Changed::No);
+        self.events = self.events.saturating_add(i16::from(self.event().is_some()));
+        self.told = Told::of(&self.life);
     }
 
     /// What it is once a commit has saved it for a call.
@@ -102,6 +129,7 @@ pub enum StoredContent {
 struct Row {
     id: Uuid,
     app: String,
+    batch_id: Option<Uuid>,
     recipient: String,
     category: String,
     sensitive: bool,
@@ -127,6 +155,8 @@ struct Row {
     group_limit: Option<i16>,
     send_due: Option<Timestamp>,
     version: i32,
+    events: i16,
+    callback_url: Option<String>,
 }
 
 impl TryFrom<Row> for StoredMessage {
@@ -171,11 +201,15 @@ impl TryFrom<Row> for StoredMessage {
             decisions: Vec::new(),
         };
         Ok(Self {
+            told: Told::of(&life),
+            events: row.events,
+            callback_url: row.callback_url,
             life,
             app: row.app,
             to: PhoneNumber::from_stored(row.recipient),
             content,
             came_from,
+            batch: row.batch_id.map(BatchId),
             version: row.version,
             queued: row.queued,
         })
@@ -205,12 +239,12 @@ pub async fn read(connection: &mut PgConnection, messages: &[MessageId]) -> Resu
     let ids: Vec<Uuid> = messages.iter().map(|id| id.0).collect();
     let rows = sqlx::query_as!(
         Row,
-        r#"select m.id, m.app, m.recipient, m.category, m.sensitive, m.body, m.template,
+        r#"select m.id, m.app, m.batch_id, m.recipient, m.category, m.sensitive, m.body, m.template,
                   m.params as "params: Json<BTreeMap<String, String>>", m.sealed, m.plan as "plan: Json<Plan>", m.send_at,
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, q.message_id is not null as "queued!", q.attempts as "attempts?",
                   q.step as "step?", q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?",
-                  m.version
+                  m.version, m.events, m.callback_url
            from messages m left join queue q on q.message_id = m.id
            where m.id = any($1) and m.id between $2 and $3
            order by m.id"#,
@@ -233,11 +267,12 @@ pub async fn lock_due(
 ) -> Result<Vec<StoredMessage>, StoreError> {
     let rows = sqlx::query_as!(
         Row,
-        r#"select m.id, m.app, m.recipient, m.category, m.sensitive, m.body, m.template,
+        r#"select m.id, m.app, m.batch_id, m.recipient, m.category, m.sensitive, m.body, m.template,
                   m.params as "params: Json<BTreeMap<String, String>>", m.sealed, m.plan as "plan: Json<Plan>", m.send_at,
                   m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
                   m.provider_code, m.possible_duplicate, true as "queued!", q.attempts as "attempts?", q.step as "step?",
-                  q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?", m.version
+                  q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?", m.version,
+                  m.events, m.callback_url
            from queue q join messages m on m.id = q.message_id
            where q.provider = $1 and q.send_due <= $2 and q.lease is null and not q.scheduled and q.expires_at > $2
            order by q.class, q.send_due

@@ -1,5 +1,7 @@
 //! Saving what happened to messages: the messages first, and with them whether anybody was faster.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -8,19 +10,25 @@ use crate::{
     domain::{
         Timestamp,
         content::Category,
-        ids::new_uuid,
+        ids::{BatchId, new_uuid},
         life::Life,
         status::{AttemptStatus, MessageStatus},
     },
-    store::{StoreError, attempts, small},
+    store::{
+        StoreError, attempts, batches,
+        events::{self, Receivers},
+        small,
+    },
 };
 
 /// Saves what happened to messages. `lease` is given to those that are being sent. When somebody else changed one of them since
-/// it was read, nothing of it may stay: it ends with [`StoreError::Overtaken`], and so must the transaction.
+/// it was read, nothing of it may stay: it ends with [`StoreError::Overtaken`], and so must the transaction. What apps are to be
+/// told of is written with it.
 pub async fn save(
     connection: &mut PgConnection,
     messages: &[&StoredMessage],
     lease: Option<Lease>,
+    receivers: &Receivers,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if messages.is_empty() {
@@ -29,7 +37,22 @@ pub async fn save(
     update_messages(&mut *connection, messages).await?;
     save_attempts(&mut *connection, messages).await?;
     save_queue(&mut *connection, messages, lease, now).await?;
-    insert_decisions(connection, messages, now).await
+    insert_decisions(&mut *connection, messages, now).await?;
+    events::of_messages(&mut *connection, messages, receivers, now).await?;
+    batches::note_open(connection, &opened_and_ended(messages), now).await
+}
+
+/// By how many the open messages of each batch change. Costs nothing where no message of a batch ends.
+fn opened_and_ended(messages: &[&StoredMessage]) -> BTreeMap<BatchId, i32> {
+    let mut changes = BTreeMap::new();
+    for message in messages {
+        let is_final = message.life.is_final();
+        if let Some(batch) = message.batch.filter(|_| message.told.is_final != is_final) {
+            *changes.entry(batch).or_default() += if is_final { -1 } else { 1 };
+        }
+    }
+    changes.retain(|_, change| *change != 0);
+    changes
 }
 
 /// Writes the attempts of messages that are new or changed.
@@ -64,6 +87,7 @@ async fn update_messages(connection: &mut PgConnection, messages: &[&StoredMessa
     let senders: Vec<Option<&str>> = shown().map(|a| Some(a?.sender.as_str())).collect();
     let segments: Vec<Option<i16>> = shown().map(|a| a?.segments.map(small)).collect();
     let prices: Vec<Option<&str>> = shown().map(|a| a?.price.as_deref()).collect();
+    let told: Vec<i16> = messages.iter().map(|message| i16::from(message.event().is_some())).collect();
     // No bounds on the ids here: the range would look cheaper than it is, and be read as a whole.
     let updated = sqlx::query!(
         "update messages as m
@@ -73,12 +97,12 @@ async fn update_messages(connection: &mut PgConnection, messages: &[&StoredMessa
              provider_message_id = case when n.provider is null then m.provider_message_id else n.native end,
              channel = coalesce(n.channel, m.channel), sender = coalesce(n.sender, m.sender),
              segments = coalesce(n.segments, m.segments), price = coalesce(n.price, m.price),
-             sealed = case when n.completed is null then m.sealed end
+             sealed = case when n.completed is null then m.sealed end, events = m.events + n.told
          from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[], $7::boolean[],
                      $8::text[], $9::boolean[], $10::text[], $11::text[], $12::text[], $13::text[], $14::smallint[],
-                     $15::text[], $16::integer[])
+                     $15::text[], $16::integer[], $17::smallint[])
               as n (id, status, completed, sent, code, category, retryable, provider_code, duplicate, provider, native,
-                    channel, sender, segments, price, version)
+                    channel, sender, segments, price, version, told)
          where m.id = n.id and m.version = n.version",
         &ids,
         &statuses as &[&str],
@@ -96,6 +120,7 @@ async fn update_messages(connection: &mut PgConnection, messages: &[&StoredMessa
         &segments as &[Option<i16>],
         &prices as &[Option<&str>],
         &versions,
+        &told,
     )
     .execute(connection)
     .await?;

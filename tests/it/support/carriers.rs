@@ -2,9 +2,10 @@
 
 use md5::{Digest, Md5};
 use serde_json::Value;
+use sms_gateway::simulator::Settings;
 use url::form_urlencoded;
 
-use super::gateway::string;
+use super::{Setup, TestGateway, gateway::string};
 
 /// `NxCloud` as `nx`, its number owned by the shop.
 pub const NXCLOUD: &str = r#"
@@ -53,6 +54,14 @@ from = "DAUSO1"
 [routes.calls]
 steps = [{ provider = "call" }]
 "#;
+
+/// Starts a gateway whose `NxCloud` reports to `nx`.
+pub async fn with_receipts(config: &str) -> TestGateway {
+    let reports_to_nx = |settings: &mut Settings, base: &str| {
+        settings.nxcloud_callback_url = Some(format!("{base}/callbacks/nx/nx-token").parse().unwrap());
+    };
+    Setup::new(config).pushes(reports_to_nx).start().await
+}
 
 /// A form that `NxCloud` pushes about a message.
 pub fn nx_receipt(id: &str, to: &str, status: &str) -> String {

@@ -32,7 +32,7 @@ use super::{
 };
 
 /// How long a test waits for what must come; only a test that fails waits so long.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const PACE: Duration = Duration::from_millis(20);
 /// Names another binary to test than the one that was built with the tests.
 const BINARY: &str = "SMS_GATEWAY_BINARY";
@@ -98,12 +98,16 @@ impl Site {
         files.filter(|file| file.path().extension().is_some_and(|found| found == kind)).count()
     }
 
-    /// Cuts the last byte off each file of the spool, as a crash in the middle of a write would.
+    /// Cuts the last byte off the newest file of the spool, as a crash in the middle of a write would.
     pub fn tear_spool(&self) {
-        for file in std::fs::read_dir(self.folder.0.join("spool")).unwrap().flatten() {
-            let length = file.metadata().unwrap().len();
-            std::fs::OpenOptions::new().write(true).open(file.path()).unwrap().set_len(length - 1).unwrap();
-        }
+        let files = std::fs::read_dir(self.folder.0.join("spool")).unwrap().flatten().map(|file| file.path());
+        // The names sort by age, and only what was written last can be torn.
+        let newest = files
+            .filter(|file| file.extension().is_some_and(|found| found == "spool"))
+            .max()
+            .expect("something was spooled");
+        let file = std::fs::OpenOptions::new().write(true).open(newest).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 1).unwrap();
     }
 
     /// Changes what stands in the configuration file.

@@ -1,0 +1,7 @@
+//! Batches: many messages in one request, read and canceled together.
+
+pub mod answer;
+pub mod create;
+pub mod draft;
+pub mod fields;
+pub mod read;

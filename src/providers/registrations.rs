@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::ProviderError;
+use super::{ProviderError, error::shown};
 use crate::domain::{
     Timestamp,
     content::Category,
@@ -202,7 +202,7 @@ pub enum RegistrationErrorKind {
 
 /// Why a call about registrations did not go well.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{kind:?}{}", code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default())]
+#[error("{kind:?}{}", code.as_deref().map(shown).unwrap_or_default())]
 pub struct RegistrationError {
     /// What kind.
     pub kind: RegistrationErrorKind,

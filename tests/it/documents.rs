@@ -23,6 +23,7 @@ const DOCUMENTS: &[&str] = &[
     "migrations/README.md",
     "docs/message-lifecycle.md",
     "docs/errors.md",
+    "docs/providers/huawei.md",
     "docs/adr/README.md",
     "docs/adr/0001-queue-table.md",
     "docs/adr/0002-chrono.md",

@@ -34,6 +34,7 @@ mod private;
 mod provider_faults;
 mod provider_pauses;
 mod races;
+mod registered_templates;
 mod registrations;
 mod routing;
 mod sandbox;

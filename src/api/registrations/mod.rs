@@ -80,12 +80,12 @@ fn managed(state: &ApiState, provider: &str) -> Result<Arc<dyn Registrations>, A
 /// Asks, and says what a failure means to whoever asked.
 async fn ask<T>(provider: &str, call: impl Future<Output = Result<T, RegistrationError>>) -> Result<T, ApiError> {
     match tokio::time::timeout(LONGEST, call).await {
-        Ok(answer) => answer.map_err(|error| problem_of(provider, error)),
+        Ok(answer) => answer.map_err(|error| problem_of(provider, &error)),
         Err(_) => Err(ApiError::ProviderTimeout),
     }
 }
 
-fn problem_of(provider: &str, error: RegistrationError) -> ApiError {
+fn problem_of(provider: &str, error: &RegistrationError) -> ApiError {
     let refused = |code: ProblemCode, detail: &'static str| ApiError::ByProvider {
         code,
         detail,
@@ -120,7 +120,7 @@ fn problem_of(provider: &str, error: RegistrationError) -> ApiError {
         RegistrationErrorKind::TimedOut => ApiError::ProviderTimeout,
     };
     if problem.status().is_server_error() {
-        tracing::warn!(provider, error = chain(&error), "a call about registrations failed");
+        tracing::warn!(provider, error = chain(error), "a call about registrations failed");
     }
     problem
 }
@@ -230,7 +230,7 @@ mod tests {
             (Kind::NotConnected, 502, "provider_error"),
             (Kind::TimedOut, 504, "provider_timeout"),
         ] {
-            let problem = problem_of("hw", RegistrationError::new(kind));
+            let problem = problem_of("hw", &RegistrationError::new(kind));
             assert_eq!((problem.status().as_u16(), problem.code().as_str()), (status, code), "{kind:?}");
         }
     }

@@ -95,12 +95,11 @@ fn parameter(text: &str, wanted: &str) -> Option<String> {
     let mut rest = text.trim_start_matches([';', ' ', '\t']);
     loop {
         let (name, after) = rest.split_once('=')?;
-        let (value, behind) = match after.strip_prefix('"') {
-            Some(quoted) => unquote(quoted)?,
-            None => {
-                let (value, behind) = after.split_once(';').unwrap_or((after, ""));
-                (value.trim().to_owned(), behind)
-            }
+        let (value, behind) = if let Some(quoted) = after.strip_prefix('"') {
+            unquote(quoted)?
+        } else {
+            let (value, behind) = after.split_once(';').unwrap_or((after, ""));
+            (value.trim().to_owned(), behind)
         };
         if name.trim().eq_ignore_ascii_case(wanted) {
             return Some(value);
@@ -117,7 +116,7 @@ fn unquote(quoted: &str) -> Option<(String, &str)> {
         match letter {
             '"' => return Some((value.replace("%22", "\""), &quoted[at + 1..])),
             '\\' if quoted[at + 1..].starts_with(['"', '\\']) => {
-                value.extend(letters.next().map(|(_, escaped)| escaped))
+                value.extend(letters.next().map(|(_, escaped)| escaped));
             }
             other => value.push(other),
         }

@@ -21,18 +21,18 @@ pub(super) async fn list(
     push(&mut pairs, "app_name", query.name.as_ref());
     push(&mut pairs, "region", query.region);
     push(&mut pairs, "status", query.status.map(status_word));
-    page(management.call(Request::get(Subject::Application, &["apps"]).query(pairs)).await?, read)
+    page(management.call(Request::get(Subject::Application, ["apps"]).query(pairs)).await?, read)
 }
 
 pub(super) async fn count(management: &Management, region: Region) -> Result<ApplicationQuota, RegistrationError> {
-    let request = Request::get(Subject::Application, &["apps-count"]).query(vec![("region", region.to_string())]);
+    let request = Request::get(Subject::Application, ["apps-count"]).query(vec![("region", region.to_string())]);
     let mut fields = Fields::of(management.call(request).await?)?;
     let (total, used) = (fields.number("total"), fields.number("used"));
     Ok(ApplicationQuota { total: total.ok_or_else(fault::unreadable)?, used: used.ok_or_else(fault::unreadable)? })
 }
 
 pub(super) async fn get(management: &Management, id: &str) -> Result<Application, RegistrationError> {
-    read(Fields::of(management.call(Request::get(Subject::Application, &["apps", id])).await?)?)
+    read(Fields::of(management.call(Request::get(Subject::Application, ["apps", id])).await?)?)
 }
 
 pub(super) async fn create(
@@ -41,7 +41,7 @@ pub(super) async fn create(
 ) -> Result<Application, RegistrationError> {
     let mut body = write(input);
     body["show_secret"] = json!(true);
-    let request = Request::new(Subject::Application, Method::POST, &["apps"]).json(&body);
+    let request = Request::new(Subject::Application, Method::POST, ["apps"]).json(&body);
     let mut fields = Fields::of(management.call(request).await?)?;
     let (id, secret) = (fields.required("id")?, fields.text("app_secret").map(ShownOnce));
     // It is made by now, and its secret is told only here: an answer about the rest that fails must not lose it.
@@ -55,7 +55,7 @@ pub(super) async fn update(
     id: &str,
     input: &ApplicationInput,
 ) -> Result<Application, RegistrationError> {
-    let request = Request::new(Subject::Application, Method::PUT, &["apps", id]).json(&write(input));
+    let request = Request::new(Subject::Application, Method::PUT, ["apps", id]).json(&write(input));
     management.call(request).await?;
     let read = get(management, id).await.unwrap_or_else(|_| as_sent(id.to_owned(), input));
     Ok(Application { inbound_url: read.inbound_url.or_else(|| sent_inbound_url(input)), ..read })

@@ -15,7 +15,7 @@ pub(super) async fn list(
         let key = if name.contains(is_chinese) { "country_name_zh" } else { "country_name_en" };
         (key, name.to_owned())
     });
-    let request = Request::get(Subject::Country, &["country"]).query(filter.into_iter().collect());
+    let request = Request::get(Subject::Country, ["country"]).query(filter.into_iter().collect());
     let Value::Array(entries) = management.call(request).await? else { return Err(fault::unreadable()) };
     entries.into_iter().map(|entry| read(Fields::of(entry)?)).collect()
 }

@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) async fn upload(management: &Management, file: &FileUpload) -> Result<ProviderFile, RegistrationError> {
     let boundary = format!("{:032x}", rand::random::<u128>());
-    let mut request = Request::new(Subject::File, Method::POST, &["upload-files"]);
+    let mut request = Request::new(Subject::File, Method::POST, ["upload-files"]);
     request.query = file.description.clone().map(|description| ("file_desc", description)).into_iter().collect();
     request.content_type = format!("multipart/form-data; boundary={boundary}");
     request.body = form(file, &boundary);
@@ -27,7 +27,7 @@ pub(super) async fn upload(management: &Management, file: &FileUpload) -> Result
 }
 
 pub(super) async fn get(management: &Management, id: &str) -> Result<ProviderFile, RegistrationError> {
-    let request = Request::get(Subject::File, &["upload-files"]).query(vec![("file_id", id.to_owned())]);
+    let request = Request::get(Subject::File, ["upload-files"]).query(vec![("file_id", id.to_owned())]);
     let answer = management.call(request).await?;
     // Asked with a query and not by a path, so that what is not there may come as nothing.
     if answer.is_null() || answer.as_object().is_some_and(serde_json::Map::is_empty) {

@@ -240,11 +240,11 @@ impl Registrations for Management {
     }
 
     async fn delete_signature(&self, id: &str) -> Result<(), RegistrationError> {
-        self.call(Request::new(Subject::Signature, Method::DELETE, &["signatures", id])).await.map(drop)
+        self.call(Request::new(Subject::Signature, Method::DELETE, ["signatures", id])).await.map(drop)
     }
 
     async fn activate_signature(&self, id: &str) -> Result<Signature, RegistrationError> {
-        self.call(Request::new(Subject::Signature, Method::PUT, &["signatures", id, "active"])).await?;
+        self.call(Request::new(Subject::Signature, Method::PUT, ["signatures", id, "active"])).await?;
         signatures::get(self, id).await
     }
 
@@ -269,7 +269,7 @@ impl Registrations for Management {
     }
 
     async fn delete_template(&self, id: &str) -> Result<(), RegistrationError> {
-        self.call(Request::new(Subject::Template, Method::DELETE, &["templates", id])).await.map(drop)
+        self.call(Request::new(Subject::Template, Method::DELETE, ["templates", id])).await.map(drop)
     }
 
     fn shape(&self, template: &ProviderTemplate) -> TemplateShape {

@@ -62,7 +62,7 @@ fn text(original: &str, words: &[&str], names: &[String]) -> String {
         let place = repeated.unwrap_or(next);
         next += usize::from(repeated.is_none());
         if let Some(name) = names.get(place) {
-            text.push_str(&format!("{{{{{name}}}}}"));
+            text.extend(["{{", name.as_str(), "}}"]);
         }
         rest = behind;
     }

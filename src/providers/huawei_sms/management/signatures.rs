@@ -34,8 +34,7 @@ pub(super) async fn list(
     push(&mut pairs, "status", query.status.and_then(status_word));
     push(&mut pairs, "app_name", query.application_name.as_ref());
     push(&mut pairs, "signature_id", query.signature_id.as_ref());
-    let mut listed =
-        page(management.call(Request::get(Subject::Signature, &["signatures"]).query(pairs)).await?, read)?;
+    let mut listed = page(management.call(Request::get(Subject::Signature, ["signatures"]).query(pairs)).await?, read)?;
     for signature in &mut listed.entries {
         name_application(management, signature).await;
     }
@@ -43,14 +42,14 @@ pub(super) async fn list(
 }
 
 pub(super) async fn get(management: &Management, id: &str) -> Result<Signature, RegistrationError> {
-    let request = Request::get(Subject::Signature, &["signatures", id]);
+    let request = Request::get(Subject::Signature, ["signatures", id]);
     let mut signature = read(Fields::of(management.call(request).await?)?)?;
     name_application(management, &mut signature).await;
     Ok(signature)
 }
 
 pub(super) async fn create(management: &Management, input: &SignatureInput) -> Result<Signature, RegistrationError> {
-    let request = Request::new(Subject::Signature, Method::POST, &["signatures"]).json(&write(input));
+    let request = Request::new(Subject::Signature, Method::POST, ["signatures"]).json(&write(input));
     let id = Fields::of(management.call(request).await?)?.required("id")?;
     Ok(after_change(management, id, input).await)
 }
@@ -60,7 +59,7 @@ pub(super) async fn update(
     id: &str,
     input: &SignatureInput,
 ) -> Result<Signature, RegistrationError> {
-    let request = Request::new(Subject::Signature, Method::PUT, &["signatures", id]).json(&write(input));
+    let request = Request::new(Subject::Signature, Method::PUT, ["signatures", id]).json(&write(input));
     management.call(request).await?;
     Ok(after_change(management, id.to_owned(), input).await)
 }

@@ -54,7 +54,7 @@ pub(super) async fn find(
     management: &Management,
     query: &TemplateQuery,
 ) -> Result<Listed<ProviderTemplate>, RegistrationError> {
-    page(management.call(Request::get(Subject::Template, &["templates"]).query(pairs(query))).await?, read)
+    page(management.call(Request::get(Subject::Template, ["templates"]).query(pairs(query))).await?, read)
 }
 
 fn pairs(query: &TemplateQuery) -> Vec<(&'static str, String)> {
@@ -72,7 +72,7 @@ fn pairs(query: &TemplateQuery) -> Vec<(&'static str, String)> {
 }
 
 pub(super) async fn get(management: &Management, id: &str) -> Result<ProviderTemplate, RegistrationError> {
-    let request = Request::get(Subject::Template, &["templates", id]);
+    let request = Request::get(Subject::Template, ["templates", id]);
     let mut template = read(Fields::of(management.call(request).await?)?)?;
     name_application(management, &mut template).await;
     let none =
@@ -87,7 +87,7 @@ async fn variables(management: &Management, id: &str) -> Result<Option<Vec<Templ
     for turn in 0..SPELLINGS.len() {
         let spelling = (first + turn) % SPELLINGS.len();
         let path = ["templates", id, SPELLINGS[spelling]];
-        match management.call(Request::get(Subject::Template, &path)).await {
+        match management.call(Request::get(Subject::Template, path)).await {
             Ok(value) => {
                 management.spelling.store(spelling, Ordering::Relaxed);
                 return Ok(Some(read_variables(value)?));
@@ -118,7 +118,7 @@ pub(super) async fn create(
     management: &Management,
     input: &ProviderTemplateInput,
 ) -> Result<ProviderTemplate, RegistrationError> {
-    let request = Request::new(Subject::Template, Method::POST, &["templates"]).json(&write(input));
+    let request = Request::new(Subject::Template, Method::POST, ["templates"]).json(&write(input));
     let id = Fields::of(management.call(request).await?)?.required("id")?;
     Ok(after_change(management, id, input).await)
 }
@@ -128,7 +128,7 @@ pub(super) async fn update(
     id: &str,
     input: &ProviderTemplateInput,
 ) -> Result<ProviderTemplate, RegistrationError> {
-    let request = Request::new(Subject::Template, Method::PUT, &["templates", id]).json(&write(input));
+    let request = Request::new(Subject::Template, Method::PUT, ["templates", id]).json(&write(input));
     management.call(request).await?;
     Ok(after_change(management, id.to_owned(), input).await)
 }

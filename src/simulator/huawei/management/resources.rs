@@ -61,7 +61,7 @@ pub(super) fn answer(world: &World, asked: &Asked<'_>) -> Answered {
         ("GET", ["templates", id]) => get(&inner.templates, id, no_template),
         ("PUT", ["templates", id]) => update_template(asked, &mut inner, id),
         ("DELETE", ["templates", id]) => delete(&mut inner.templates, id, no_template),
-        ("GET", ["templates", id, word]) if *word == spelling => variables(&inner, id),
+        ("GET", ["templates", id, last]) if *last == spelling => variables(&inner, id),
         _ => Err(Refusal::new(404, "APIGW.0101", "The API does not exist or has not been published.")),
     }
 }
@@ -128,7 +128,7 @@ fn new_id() -> String {
 }
 
 fn record(value: Value) -> Record {
-    value.as_object().cloned().unwrap_or_default()
+    if let Value::Object(record) = value { record } else { Record::new() }
 }
 
 fn create_app(asked: &Asked<'_>, inner: &mut Inner, now: &str) -> Answered {

@@ -14,6 +14,8 @@ create table events (
     state              jsonb,
     -- Where the message's own events go; null: to the app's webhook, whichever that is at the moment of a try.
     callback_url       text,
+    -- Whom it goes to: empty for the app's webhook, else the origin of the callback_url.
+    receiver           text        not null,
     -- skipped: there was nowhere to deliver it, or its app does not want to know.
     delivery           text        not null check (delivery in ('pending', 'delivered', 'failed', 'skipped')),
     tries              smallint    not null default 0,
@@ -33,9 +35,13 @@ create index events_message on events (message_id) where message_id is not null;
 create table webhook_queue (
     event_id    uuid        primary key,
     app         text        not null,
-    -- Whom it goes to: empty for the app's webhook, else the origin of the callback_url. A receiver that is away delays only itself.
+    -- As that of the event: a receiver that is away delays only itself.
     receiver    text        not null,
     due         timestamptz not null,
+    -- Tries since it was queued; the event itself counts all.
+    tries       smallint    not null default 0,
+    -- Somebody asked for it: it is sent although its address is switched off.
+    asked_for   boolean     not null default false,
     -- In database time, not business time.
     lease       uuid,
     lease_until timestamptz,
@@ -48,6 +54,7 @@ create index webhook_queue_due on webhook_queue (app, receiver, due);
 create table webhook_switches (
     app         text        not null,
     url         text        not null,
+    receiver    text        not null,
     disabled_at timestamptz not null,
     primary key (app, url)
 );

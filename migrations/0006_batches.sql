@@ -6,6 +6,7 @@ create table batches (
     test             boolean     not null,
     client_reference text,
     metadata         jsonb,
+    callback_url     text,
     send_at          timestamptz,
     total            smallint    not null check (total > 0),
     -- Messages that are not final. Changed in the transaction that makes a message final, or takes that back. No constraint

@@ -7,7 +7,7 @@
 //! | floor | modules |
 //! | --- | --- |
 //! | the whole | [`app`] builds everything; [`cli`] and `main.rs` start it |
-//! | outside | [`api`] for apps and operators, [`callbacks`] for carriers, on [`server`] |
+//! | outside | [`api`] for apps and operators, [`callbacks`] for carriers, on [`server`]; [`webhooks`] to apps |
 //! | engine | [`dispatch`]: accept, claim, call, record, settle, sweep |
 //! | tools of the engine | [`store`] (all SQL), [`providers`] (what is called), [`routing`] (which of them), [`config`] |
 //! | ground | [`domain`] (pure rules), [`clock`], [`settings`], [`secrets`], [`keys`], [`tls`], [`fail_points`] |
@@ -51,3 +51,4 @@ pub mod simulator;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod webhooks;

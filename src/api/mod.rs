@@ -2,9 +2,11 @@
 //!
 //! A handler checks the key, reads the request completely (every fault is told at once), does one thing, and answers.
 
+pub mod apps;
 pub mod auth;
 pub mod batches;
 pub mod error;
+pub mod events;
 pub mod field_reader;
 pub mod frame;
 pub mod inbound_messages;

@@ -13,8 +13,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    batches,
+    apps, batches,
     error::{ApiError, SOON},
+    events,
     frame::framed,
     inbound_messages, messages, openapi, operations, providers, registrations, routes as routes_api,
     state::ApiState,
@@ -35,6 +36,9 @@ fn v1() -> OpenApiRouter<ApiState> {
         .routes(routes!(batches::read::cancel))
         .routes(routes!(inbound_messages::list))
         .routes(routes!(inbound_messages::get))
+        .routes(routes!(events::list))
+        .routes(routes!(events::redeliver))
+        .routes(routes!(events::redeliver_range))
         .routes(routes!(templates::list))
         .routes(routes!(templates::get))
         .routes(routes!(routes_api::list))
@@ -43,6 +47,7 @@ fn v1() -> OpenApiRouter<ApiState> {
         .routes(routes!(providers::get, providers::update))
         .routes(routes!(providers::release))
         .routes(routes!(providers::balance))
+        .routes(routes!(apps::list))
         .merge(provider_registrations())
 }
 

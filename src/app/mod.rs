@@ -29,6 +29,7 @@ use crate::{
     secrets::Secrets,
     server::{Server, ServerOptions},
     store::{Db, switches},
+    webhooks::Sender,
 };
 
 pub use build::check_providers;
@@ -70,6 +71,7 @@ pub struct Gateway {
     callback_address: Option<SocketAddr>,
     first_keys: Option<FirstKeys>,
     engine: Engine,
+    sender: Option<Sender>,
     postgres: Option<PrivatePostgres>,
     stop: CancellationToken,
     servers: TaskTracker,
@@ -102,6 +104,7 @@ impl Gateway {
         let duties = Duties { intake: role != Role::Worker, dispatch: role != Role::Api };
         let parts = crate::dispatch::Parts { db, clock: clock.clone(), secrets, live, held, feed: incoming };
         let engine = Engine::start(parts, duties);
+        let sender = duties.dispatch.then(|| Sender::start(&engine)).transpose()?;
         if duties.intake {
             engine.try_spool().await;
         }
@@ -131,7 +134,7 @@ impl Gateway {
             (Role::All | Role::Api, None) => router(state, pushes),
         };
         let address = serve(listen, main)?;
-        Ok(Self { address, callback_address, first_keys, engine, postgres, stop, servers, watchers })
+        Ok(Self { address, callback_address, first_keys, engine, sender, postgres, stop, servers, watchers })
     }
 
     /// Where it listens.
@@ -170,7 +173,12 @@ impl Gateway {
         let drain = async {
             self.servers.close();
             self.servers.wait().await;
-            self.engine.drain().await;
+            let webhooks = async {
+                if let Some(sender) = &self.sender {
+                    sender.drain().await;
+                }
+            };
+            tokio::join!(webhooks, self.engine.drain());
             self.watchers.close();
             self.watchers.wait().await;
             self.engine.db().close().await;

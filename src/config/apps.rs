@@ -158,6 +158,9 @@ impl App {
             Some(url) if !matches!(url.scheme(), "http" | "https") => {
                 reader.problem("webhook_url", "must be an address that begins with http:// or https://");
             }
+            Some(url) if !url.username().is_empty() || url.password().is_some() => {
+                reader.problem("webhook_url", "must not carry a user");
+            }
             Some(url) if !self.allows_host_of(url) => {
                 reader.problem("webhook_url", "names a host that is not among callback_hosts");
             }

@@ -54,7 +54,7 @@ impl Config {
                 warn(format!("apps.{name}.keys"), "is empty: nobody can use this app");
             }
             if app.webhook_url.is_some() && app.webhook_secret.is_empty() {
-                warn(format!("apps.{name}.webhook_secret"), "is missing: its webhooks cannot be signed");
+                warn(format!("apps.{name}.webhook_secret"), "is missing: its webhooks are sent without a signature");
             }
         }
         warnings

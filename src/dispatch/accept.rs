@@ -274,7 +274,9 @@ fn plan(fresh: &[&Insert], at_once: HashMap<String, AtOnce>) -> (Vec<Calls>, Vec
     let calls = at_once
         .into_iter()
         .filter_map(|(name, AtOnce { planner, slots, .. })| {
-            let (prepared, left) = planner.plan(due.remove(name.as_str())?);
+            let mut due = due.remove(name.as_str())?;
+            due.sort_by_key(|message| message.life.category);
+            let (prepared, left) = planner.plan(due);
             waiting.extend(left);
             Some((planner.provider, prepared, slots))
         })

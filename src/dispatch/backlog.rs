@@ -11,9 +11,9 @@ use crate::{
     store::{StoreError, backlog},
 };
 
-/// How long the oldest message that waits has waited, by provider and class.
+/// How long the oldest message of each app that waits has waited, by provider.
 #[derive(Debug, Default)]
-pub(super) struct Backlog(HashMap<(String, Category), Duration>);
+pub(super) struct Backlog(HashMap<String, Vec<(Category, String, Duration)>>);
 
 impl Engine {
     /// Looks how long what waits has waited. Whoever runs an engine calls this about every second.
@@ -29,23 +29,22 @@ impl Engine {
                 .read(move |connection| Box::pin(async move { backlog::oldest(connection, &providers, now).await }))
                 .await?
         };
-        let waits = oldest.into_iter().map(|oldest| {
+        let mut waits = Backlog::default();
+        for oldest in oldest {
             let wait = (now - oldest.due).to_std().unwrap_or_default();
-            ((oldest.provider, oldest.category), wait)
-        });
-        self.shared.backlog.store(std::sync::Arc::new(Backlog(waits.collect())));
+            waits.0.entry(oldest.provider).or_default().push((oldest.category, oldest.app, wait));
+        }
+        self.shared.backlog.store(std::sync::Arc::new(waits));
         Ok(())
     }
 
-    /// How long a message of this class may expect to wait for a provider: as long as the oldest that is served before it.
-    pub fn expected_wait(&self, provider: &str, category: Category) -> Duration {
+    /// How long a message of this class and app may expect to wait for a provider: as long as the oldest that is served before
+    /// it. In its own class that is what its own app has waiting, since the others take turns with it.
+    pub fn expected_wait(&self, provider: &str, category: Category, app: &str) -> Duration {
         let backlog = self.shared.backlog.load();
-        let before: &[Category] = match category {
-            Category::Otp => &[Category::Otp],
-            Category::Transactional => &[Category::Otp, Category::Transactional],
-            Category::Marketing => &[Category::Otp, Category::Transactional, Category::Marketing],
-        };
-        let wait = |class: &Category| backlog.0.get(&(provider.to_owned(), *class)).copied();
-        before.iter().filter_map(wait).max().unwrap_or_default()
+        let waiting = backlog.0.get(provider).map(Vec::as_slice).unwrap_or_default();
+        let before =
+            waiting.iter().filter(|(class, of, _)| *class < category || (*class == category && of.as_str() == app));
+        before.map(|(.., wait)| *wait).max().unwrap_or_default()
     }
 }

@@ -77,7 +77,7 @@ async fn store(
     insert: BatchInsert,
     key: Option<IdempotencyKey>,
 ) -> Result<BatchAccepted, NotAccepted> {
-    let (live, now, of_unit) = (engine.live(), engine.clock().now(), key.clone());
+    let (now, of_unit, live) = (engine.clock().now(), key.clone(), engine.live());
     let waiting: Vec<StoredMessage> = insert.messages.iter().map(StoredMessage::new).collect();
     let providers = life::next_providers(&waiting);
     let done = Db::unit(&engine.db().intake, move |connection| {
@@ -137,7 +137,10 @@ async fn commit(
     batches::insert(&mut *connection, &insert.batch, open).await?;
     let pairs: Vec<(&Insert, &StoredMessage)> = insert.messages.iter().zip(waiting).collect();
     messages::insert(&mut *connection, &pairs, None, receivers, now).await?;
-    messages::insert_failed(connection, &insert.failed, receivers, now).await?;
+    messages::insert_failed(&mut *connection, &insert.failed, receivers, now).await?;
+    if open == 0 {
+        batches::announce(connection, &[insert.batch.id], receivers, now).await?;
+    }
     reach(Step::AcceptWritten).await?;
     Ok(Done::Stored)
 }

@@ -31,7 +31,7 @@ pub enum Canceled {
 impl Engine {
     /// Cancels a message. With an app: only if it is that app's.
     pub async fn cancel(&self, app: Option<String>, id: MessageId) -> Result<Canceled, StoreError> {
-        let (live, now) = (self.live(), self.clock().now());
+        let (now, live) = (self.clock().now(), self.live());
         Db::unit(&self.db().intake, move |connection| {
             Box::pin(async move {
                 let mut locked = life::lock(&mut *connection, &[id]).await?;
@@ -56,7 +56,7 @@ impl Engine {
     /// Cancels those messages of a batch that no provider has yet, and gives it back as it is then. None: there is no such batch
     /// for this app.
     pub async fn cancel_batch(&self, app: Option<String>, id: BatchId) -> Result<Option<BatchRecord>, StoreError> {
-        let (live, now) = (self.live(), self.clock().now());
+        let (now, live) = (self.clock().now(), self.live());
         Db::unit(&self.db().intake, move |connection| {
             Box::pin(async move {
                 if batches::find(&mut *connection, app.as_deref(), id).await?.is_none() {

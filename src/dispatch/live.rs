@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -26,6 +26,7 @@ use crate::{
     store::{
         budgets::Limits,
         events::{Receiver, Receivers},
+        life::Turns,
         throttles::Throttle,
     },
 };
@@ -60,6 +61,8 @@ pub struct LiveProvider {
     pub polls: Arc<Semaphore>,
     /// More may wait for it than its line has claimed: what is accepted now has to wait behind it.
     pub backlog: AtomicBool,
+    /// Whose turn it is among the apps whose messages wait for it.
+    turns: Mutex<Turns>,
     /// Something may be due for it.
     pub wake: Notify,
 }
@@ -75,7 +78,18 @@ impl LiveProvider {
         let in_flight = Arc::new(Semaphore::new(section.max_in_flight));
         let polls = Arc::new(Semaphore::new(section.max_in_flight));
         let (calls, backlog) = (CallLog::default(), AtomicBool::new(true));
-        Self { name, section, driver, availability, calls, in_flight, polls, backlog, wake: Notify::new() }
+        Self {
+            name,
+            section,
+            driver,
+            availability,
+            calls,
+            in_flight,
+            polls,
+            backlog,
+            turns: Mutex::default(),
+            wake: Notify::new(),
+        }
     }
 
     /// What the driver can do.
@@ -114,6 +128,11 @@ impl LiveProvider {
             Pass::Open(room) => self.try_slots(most.min(room)),
             Pass::Probe(_) | Pass::Over(_) | Pass::Wait => None,
         }
+    }
+
+    /// Whose turn it is.
+    pub fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it may be handed, over all processes.

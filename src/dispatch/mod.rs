@@ -52,7 +52,7 @@ pub mod record;
 pub mod settle;
 mod spool;
 pub mod sweep;
-mod writers;
+pub(crate) mod writers;
 
 pub use live::{Live, LiveProvider};
 
@@ -83,6 +83,8 @@ struct Shared {
     settle: mpsc::Sender<settle::Arrival>,
     spool: spool::Spool,
     changed: Notify,
+    /// There may be something to tell apps.
+    told: Notify,
     /// Messages are handed to providers by this process.
     dispatches: bool,
     /// An operator has to release all sending first.
@@ -147,6 +149,7 @@ impl Engine {
                 settle,
                 spool,
                 changed: Notify::new(),
+                told: Notify::new(),
                 dispatches: duties.dispatch,
                 held: AtomicBool::new(parts.held),
                 switching: tokio::sync::Mutex::default(),
@@ -296,6 +299,16 @@ impl Engine {
         self.shared.writers.wait().await;
     }
 
+    /// There may be something to tell apps.
+    pub fn tell(&self) {
+        self.shared.told.notify_one();
+    }
+
+    /// Waits until there may be something to tell apps. For one task.
+    pub async fn told(&self) {
+        self.shared.told.notified().await;
+    }
+
     /// A task that begins things.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.shared.calls.spawn(task);
@@ -307,7 +320,7 @@ impl Engine {
     }
 
     /// Waits a little, or until the clock is put forward, the configuration changes, or the engine stops.
-    async fn pause(&self, length: Duration) {
+    pub async fn pause(&self, length: Duration) {
         tokio::select! {
             () = tokio::time::sleep(length) => {}
             () = self.shared.clock.moved() => {}
@@ -316,7 +329,8 @@ impl Engine {
         }
     }
 
-    fn stopping(&self) -> bool {
+    /// Is nothing new begun any more?
+    pub fn stopping(&self) -> bool {
         self.shared.stop.is_cancelled()
     }
 }

@@ -62,6 +62,7 @@ async fn record(engine: &Engine, group: Arc<Vec<Entry>>) {
         let error = match done {
             Ok(next) => {
                 engine.live().wake_all(&next);
+                engine.tell();
                 return;
             }
             // Somebody else had to do with one of the messages since the claim: they are read again, under lock.

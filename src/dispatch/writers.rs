@@ -16,7 +16,7 @@ use super::Engine;
 use crate::error_chain::chain;
 
 /// How many items are written in one commit.
-pub(super) const GROUP: usize = 500;
+pub(crate) const GROUP: usize = 500;
 /// Writers for each queue.
 const WRITERS: usize = 2;
 /// After so long a group is no reason any more to let the next one wait.
@@ -24,7 +24,7 @@ const SLOW: Duration = Duration::from_millis(50);
 
 /// Writes what comes through a queue in groups, in tasks of a tracker. After `until`, what is left in the queue is written, and
 /// then the writers end.
-pub(super) fn spawn<T, F, W>(
+pub(crate) fn spawn<T, F, W>(
     engine: &Engine,
     queue: mpsc::Receiver<T>,
     until: &CancellationToken,

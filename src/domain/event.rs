@@ -1,5 +1,6 @@
 //! What apps are told of: the types of events, when a change is one, and a message as it was at that moment.
 
+use chrono::SubsecRound as _;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -192,13 +193,18 @@ impl AttemptState {
     }
 }
 
+/// The database keeps microseconds: what is told is what is shown later.
+fn as_stored(time: Timestamp) -> Timestamp {
+    time.trunc_subsecs(6)
+}
+
 impl MessageState {
     /// As a life stands now.
     pub fn of(life: &Life) -> Self {
         Self {
             status: life.status,
-            completed_at: life.completed_at,
-            sent_at: life.sent_at,
+            completed_at: life.completed_at.map(as_stored),
+            sent_at: life.sent_at.map(as_stored),
             error: life.error.as_ref().map(CauseState::from),
             possible_duplicate: life.possible_duplicate,
             attempts: life.attempts.iter().map(AttemptState::from).collect(),

@@ -191,8 +191,14 @@ fn transport_error(error: reqwest::Error) -> ProviderError {
 fn answer(response: &Response, body: Bytes) -> Answer {
     let headers = response.headers().clone();
     let date = header_text(&headers, &DATE).and_then(http_date);
-    let retry_after = header_text(&headers, &RETRY_AFTER).and_then(|text| wait(text, date));
+    let retry_after = retry_after(&headers);
     Answer { status: response.status().as_u16(), headers, body, date, retry_after }
+}
+
+/// Not again before so long, where the server says so, in seconds or as a date.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let date = header_text(headers, &DATE).and_then(http_date);
+    header_text(headers, &RETRY_AFTER).and_then(|text| wait(text, date))
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &reqwest::header::HeaderName) -> Option<&'a str> {

@@ -32,7 +32,7 @@ pub mod error;
 pub mod http;
 pub mod registrations;
 #[cfg(test)]
-mod scripted_server;
+pub(crate) mod scripted_server;
 
 pub mod huawei_sms;
 pub mod nxcloud_did;

@@ -5,23 +5,28 @@ use std::collections::BTreeMap;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{StoreError, small, unsmall, word};
+use super::{
+    StoreError,
+    events::{self, CompletedBatch, Receivers},
+    small, unsmall, word,
+};
 use crate::domain::{
     Timestamp,
-    batch::{BatchRecord, NewBatch},
+    batch::{Batch, BatchRecord, NewBatch},
     ids::{BatchId, MessageId, first_uuid_at},
 };
 
 /// A batch and its messages have ids of one moment; this only keeps other days out.
 const AROUND: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 
-/// Stores a batch of which so many messages are open. One with none is completed at once.
+/// Stores a batch of which so many messages are open. One with none is completed at once, and [`announce`] tells so once its
+/// messages are stored.
 pub async fn insert(connection: &mut PgConnection, batch: &NewBatch, open: u16) -> Result<(), StoreError> {
     let metadata = (!batch.metadata.is_empty()).then_some(Json(&batch.metadata));
     sqlx::query!(
         "insert into batches (id, app, test, client_reference, metadata, send_at, total, open, created_at, completed_at,
-                              announced)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, case when $8 = 0 then $9::timestamptz end, $8 = 0)",
+                              callback_url)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, case when $8 = 0 then $9::timestamptz end, $10)",
         batch.id.0,
         batch.app,
         batch.test,
@@ -31,6 +36,7 @@ pub async fn insert(connection: &mut PgConnection, batch: &NewBatch, open: u16) 
         small(batch.total),
         i32::from(open),
         batch.created_at,
+        batch.callback_url,
     )
     .execute(&mut *connection)
     .await?;
@@ -45,7 +51,7 @@ pub async fn find(
 ) -> Result<Option<BatchRecord>, StoreError> {
     let row = sqlx::query!(
         r#"select app, test, client_reference, metadata as "metadata: Json<BTreeMap<String, String>>", send_at, total, open,
-                  created_at, completed_at
+                  created_at, completed_at, callback_url
            from batches where id = $1 and ($2::text is null or app = $2)"#,
         id.0,
         app,
@@ -71,6 +77,7 @@ pub async fn find(
         test: row.test,
         client_reference: row.client_reference,
         metadata: row.metadata.unwrap_or_default().0,
+        callback_url: row.callback_url,
         send_at: row.send_at,
         total: unsmall(row.total),
         created_at: row.created_at,
@@ -97,13 +104,14 @@ pub async fn waiting(connection: &mut PgConnection, id: BatchId) -> Result<Vec<M
 pub(super) async fn note_open(
     connection: &mut PgConnection,
     changes: &BTreeMap<BatchId, i32>,
+    receivers: &Receivers,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    if changes.is_empty() {
+    let (ids, by): (Vec<Uuid>, Vec<i32>) =
+        changes.iter().filter(|(_, by)| **by != 0).map(|(id, by)| (id.0, *by)).unzip();
+    if ids.is_empty() {
         return Ok(());
     }
-    let ids: Vec<Uuid> = changes.keys().map(|id| id.0).collect();
-    let by: Vec<i32> = changes.values().copied().collect();
     // Locked first: one statement for both would take the rows in the order in which it meets them.
     sqlx::query_scalar!("select id from batches where id = any($1) order by id for update", &ids)
         .fetch_all(&mut *connection)
@@ -121,17 +129,30 @@ pub(super) async fn note_open(
     )
     .fetch_all(&mut *connection)
     .await?;
-    let completed: Vec<Uuid> = completed.into_iter().flatten().collect();
-    announce(connection, &completed).await
+    let completed: Vec<BatchId> = completed.into_iter().flatten().map(BatchId).collect();
+    announce(connection, &completed, receivers, now).await
 }
 
-/// Tells apps that batches are completed, each once.
-async fn announce(connection: &mut PgConnection, completed: &[Uuid]) -> Result<(), StoreError> {
-    if completed.is_empty() {
+/// Tells apps that batches are completed, in the transaction that completes them. Nobody does so twice: it is noted.
+pub async fn announce(
+    connection: &mut PgConnection,
+    completed: &[BatchId],
+    receivers: &Receivers,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut told = Vec::with_capacity(completed.len());
+    for id in completed {
+        let Some(record) = find(&mut *connection, None, *id).await? else { continue };
+        let (app, callback_url) = (record.batch.app.clone(), record.batch.callback_url.clone());
+        let shown = serde_json::to_value(Batch::from(record)).unwrap_or_default();
+        told.push(CompletedBatch { id: *id, app, callback_url, shown });
+    }
+    if told.is_empty() {
         return Ok(());
     }
-    sqlx::query!("update batches set announced = true where id = any($1)", completed).execute(connection).await?;
-    Ok(())
+    let ids: Vec<Uuid> = told.iter().map(|batch| batch.id.0).collect();
+    sqlx::query!("update batches set announced = true where id = any($1)", &ids).execute(&mut *connection).await?;
+    events::of_batches(connection, &told, receivers, now).await
 }
 
 /// Forgets batches from before an id whose messages are gone.

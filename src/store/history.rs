@@ -116,6 +116,18 @@ pub async fn find(
     Ok(records(connection, &rows).await?.pop())
 }
 
+/// Some messages with their attempts, in no order. Those that do not exist are left out.
+pub async fn with_ids(connection: &mut PgConnection, ids: &[MessageId]) -> Result<Vec<MessageRecord>, StoreError> {
+    let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
+    let all: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let mut query = QueryBuilder::<Postgres>::new(SELECT);
+    query.push(" and id = any(").push_bind(all);
+    // The bounds keep other days out.
+    query.push(") and id between ").push_bind(first.0).push(" and ").push_bind(last.0);
+    let rows = query.build().fetch_all(&mut *connection).await?;
+    records(connection, &rows).await
+}
+
 /// One page of messages with their attempts, newest first.
 pub async fn list(connection: &mut PgConnection, filter: &MessageFilter, now: Timestamp) -> Result<Found, StoreError> {
     let (rows, searched_down_to) = if filter.is_found_by_an_index() {
@@ -126,29 +138,39 @@ pub async fn list(connection: &mut PgConnection, filter: &MessageFilter, now: Ti
         sqlx::raw_sql("set local plan_cache_mode = auto").execute(&mut *connection).await?;
         (rows, None)
     } else {
-        search(&mut *connection, filter, now).await?
+        let bounds = Bounds { limit: filter.page.limit, oldest: filter.oldest(), newest: filter.newest() };
+        search(&mut *connection, bounds, now, |limit, oldest, newest| filter.query(limit, oldest, newest)).await?
     };
     Ok(Found { records: records(connection, &rows).await?, searched_down_to: searched_down_to.map(MessageId) })
 }
 
+/// What a page is looked for in: at most so many rows, with ids from the one to below the other.
+pub(super) struct Bounds {
+    pub limit: i64,
+    pub oldest: Option<Uuid>,
+    pub newest: Option<Uuid>,
+}
+
 /// Looks through one span of time after the other, the newest first, until the page is full or all is looked through. When that
-/// takes too long, it says how far it came.
-async fn search(
+/// takes too long, it says how far it came. `query` asks for so many rows between two ids.
+pub(super) async fn search(
     connection: &mut PgConnection,
-    filter: &MessageFilter,
+    bounds: Bounds,
     now: Timestamp,
+    query: impl Fn(i64, Option<Uuid>, Option<Uuid>) -> QueryBuilder<Postgres>,
 ) -> Result<(Vec<PgRow>, Option<Uuid>), StoreError> {
-    let (began, oldest) = (Instant::now(), filter.oldest());
-    let mut newest = filter.newest().unwrap_or_else(|| first_uuid_at(now + CLOCKS_DIFFER));
+    let Bounds { limit, oldest, newest } = bounds;
+    let began = Instant::now();
+    let mut newest = newest.unwrap_or_else(|| first_uuid_at(now + CLOCKS_DIFFER));
     let (mut rows, mut span) = (Vec::new(), FIRST_SPAN);
     loop {
         let start = first_uuid_at(time_of(newest) - span);
         let is_last = span >= LONGEST_SPAN || oldest.is_some_and(|oldest| oldest >= start);
         let from = if is_last { oldest } else { Some(start) };
-        let missing = filter.page.limit - i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let missing = limit - i64::try_from(rows.len()).unwrap_or(i64::MAX);
         let began_span = Instant::now();
-        rows.extend(filter.query(missing, from, Some(newest)).build().fetch_all(&mut *connection).await?);
-        let is_full = i64::try_from(rows.len()).is_ok_and(|found| found >= filter.page.limit);
+        rows.extend(query(missing, from, Some(newest)).build().fetch_all(&mut *connection).await?);
+        let is_full = i64::try_from(rows.len()).is_ok_and(|found| found >= limit);
         if is_full || is_last {
             return Ok((rows, None));
         }

@@ -41,6 +41,12 @@ pub async fn drop_old_days(connection: &mut PgConnection, keep_days: u32, now: T
     sqlx::query!("delete from inbound_messages where id < first_uuid_of_day($1::text::date)", oldest.to_string())
         .execute(&mut *connection)
         .await?;
+    sqlx::query!("delete from webhook_pauses where until < $1", now).execute(&mut *connection).await?;
+    // The addresses of single messages go with those.
+    let since = now - chrono::TimeDelta::days(i64::from(keep_days));
+    sqlx::query!("delete from webhook_switches where receiver <> '' and disabled_at < $1", since)
+        .execute(&mut *connection)
+        .await?;
     batches::forget(connection, &oldest.to_string()).await?;
     Ok(dropped)
 }
@@ -113,7 +119,7 @@ pub async fn stranded(
 ) -> Result<Vec<MessageId>, StoreError> {
     let rows = sqlx::query_scalar!(
         "select q.message_id from queue q join messages m on m.id = q.message_id
-         where q.provider = $3 and q.send_due <= $2 and q.lease is null and q.has_next and q.expires_at > $2
+         where q.provider = $3 and q.send_due <= $2 and q.lease is null and not q.scheduled and q.has_next and q.expires_at > $2
          order by q.class, q.send_due limit $1 for update of q, m skip locked",
         limit,
         now,
@@ -134,10 +140,11 @@ pub async fn orphaned(
     // From one provider to the next along the index: a long queue has as few of them as a short one.
     let waited_for = sqlx::query_scalar!(
         r#"with recursive p (provider) as (
-               (select provider from queue where send_due is not null and lease is null order by provider limit 1)
+               (select provider from queue where send_due is not null and lease is null and not scheduled
+                order by provider limit 1)
                union all
                select (select q.provider from queue q
-                       where q.send_due is not null and q.lease is null and q.provider > p.provider
+                       where q.send_due is not null and q.lease is null and not q.scheduled and q.provider > p.provider
                        order by q.provider limit 1)
                from p where p.provider is not null
            )
@@ -151,7 +158,7 @@ pub async fn orphaned(
     }
     let rows = sqlx::query_scalar!(
         "select q.message_id from queue q join messages m on m.id = q.message_id
-         where q.provider = any($3) and q.send_due <= $2 and q.lease is null and q.has_next and q.expires_at > $2
+         where q.provider = any($3) and q.send_due <= $2 and q.lease is null and not q.scheduled and q.has_next and q.expires_at > $2
          order by q.send_due limit $1 for update of q, m skip locked",
         limit,
         now,

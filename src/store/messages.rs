@@ -9,9 +9,7 @@ use super::{
     life::{self, Lease, StoredMessage},
     small,
 };
-use crate::domain::{
-    Timestamp, content::Channel, life::Cause, message::NewMessage, segments::Encoding, status::MessageStatus,
-};
+use crate::domain::{Timestamp, content::Channel, life::Cause, message::NewMessage, segments::Encoding};
 
 /// A message as it is stored: the content of a sensitive one is already sealed.
 #[derive(Debug, Clone)]
@@ -92,9 +90,7 @@ pub async fn insert_failed(
     .execute(&mut *connection)
     .await?;
     for (stored, failed) in stored.iter_mut().zip(failed) {
-        stored.life.status = MessageStatus::Failed;
-        stored.life.error = Some(failed.cause.clone());
-        stored.life.completed_at = Some(failed.message.created_at);
+        stored.life.born_failed(failed.cause.clone(), failed.message.created_at);
     }
     events::of_messages(connection, &stored.iter().collect::<Vec<_>>(), receivers, now).await
 }

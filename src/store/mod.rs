@@ -16,6 +16,7 @@ pub mod batches;
 pub mod budgets;
 pub mod callbacks;
 mod connection;
+pub mod deliveries;
 pub mod events;
 pub mod history;
 pub mod idempotency;

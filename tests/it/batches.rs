@@ -62,6 +62,11 @@ async fn wait_for_batch(gateway: &TestGateway, id: &str, status: &str) -> Value 
         .await
 }
 
+/// How often an app was told that a batch is complete.
+async fn completions(gateway: &TestGateway) -> i64 {
+    gateway.database.count("select from events where type = 'batch.completed'").await
+}
+
 /// The counts that are not zero.
 fn counts(batch: &Value) -> Vec<(String, u64)> {
     let counts = batch["counts"].as_object().unwrap();
@@ -90,6 +95,11 @@ async fn a_batch_is_one_message_to_each_recipient_and_its_counts_follow_them() {
     assert_eq!(string(&answer.json["status"]), "processing");
     assert_eq!(counts(&answer.json), counted([("queued", 3), ("total", 3)]));
     let done = wait_for_batch(&gateway, &id, "completed").await;
+    let told = format!(
+        "select from events where type = 'batch.completed' and state->>'id' = '{id}' and state->>'status' = 'completed'
+         and (state->'counts'->>'delivered')::int = 1 and state->>'client_reference' = 'notice-1'"
+    );
+    assert_eq!((gateway.database.count(&told).await, completions(&gateway).await), (1, 1));
     let expected = counted([("delivered", 1), ("failed", 1), ("total", 3), ("undelivered", 1)]);
     assert_eq!(counts(&done), expected);
     assert_eq!((string(&done["client_reference"]), string(&done["metadata"]["team"])), ("notice-1", "shop"));
@@ -207,6 +217,9 @@ async fn a_batch_of_which_nothing_can_be_sent_is_completed_at_once() {
     assert_eq!(batch["completed_at"], batch["created_at"]);
     let read = self::batch(&gateway, string(&batch["id"])).await;
     assert_eq!(read, batch);
+    let told = "select from events where app = 'shop' and (type, sequence) in (('message.failed', 1))";
+    assert_eq!(gateway.database.count(told).await, 2);
+    assert_eq!(completions(&gateway).await, 1);
 }
 
 #[tokio::test]
@@ -404,7 +417,7 @@ async fn five_hundred_numbers_with_as_many_contents_leave_in_one_call() {
 async fn a_thousand_numbers_leave_in_two_or_three_calls() {
     let (gateway, calls) = calls_of(1000, |index| format!("Gate {index}")).await;
     assert!((2..=3).contains(&calls), "{calls}");
-    assert_eq!(gateway.database.count("select from batches where announced and open = 0").await, 1);
+    assert_eq!(completions(&gateway).await, 1);
 }
 
 #[tokio::test]

@@ -154,5 +154,6 @@ async fn a_message_is_canceled_or_sent_and_never_both() {
         race(&gateway, round, round % 2 == 0).await;
     }
     assert_eq!(gateway.database.count("select from queue").await, 0);
-    assert_eq!(gateway.database.count("select from batches where open <> 0 or not announced").await, 0);
+    assert_eq!(gateway.database.count("select from batches where open <> 0").await, 0);
+    assert_eq!(gateway.database.count("select from events where type = 'batch.completed'").await, 10);
 }

@@ -75,7 +75,7 @@ impl Load {
 
 /// Repeats a request with its key, each time with the next process, until it is taken.
 pub async fn until_taken(gateways: &[Client], turn: &mut usize, to: &str) -> String {
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_mins(1);
     loop {
         *turn += 1;
         let answer = post(&gateways[*turn % gateways.len()], to, to, to).await;

@@ -9,9 +9,11 @@ use sms_gateway::{
     config,
     domain::{
         error_code::ErrorCode,
+        event::EventType,
         life::DecisionKind,
         status::{AttemptStatus, MessageStatus},
     },
+    webhooks::schedule,
 };
 
 /// All documents that engineers read, by their paths from the top.
@@ -24,6 +26,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/message-lifecycle.md",
     "docs/errors.md",
     "docs/providers/huawei.md",
+    "docs/webhooks.md",
     "docs/adr/README.md",
     "docs/adr/0001-queue-table.md",
     "docs/adr/0002-chrono.md",
@@ -84,6 +87,21 @@ fn every_status_and_every_word_for_a_decision_is_explained() {
     }
 }
 
+#[test]
+fn every_event_and_every_gap_between_two_tries_is_told() {
+    let text = text_of("docs/webhooks.md");
+    for event in EventType::ALL {
+        assert!(text.contains(&format!("| `{event}` |")), "{event} has no row");
+    }
+    let words = schedule::GAPS.iter().map(|gap| match gap.as_secs() {
+        seconds @ ..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    });
+    let row = format!("| after | {} |", words.collect::<Vec<_>>().join(" | "));
+    assert!(text.contains(&row), "{row}");
+}
+
 /// The first cells of the transition table, and the statuses that its second cells name.
 fn told_transitions(text: &str) -> Vec<(MessageStatus, Vec<MessageStatus>)> {
     let (_, below) = text.split_once("\n| from | to | when |\n").expect("a table of transitions");
@@ -95,13 +113,7 @@ fn told_transitions(text: &str) -> Vec<(MessageStatus, Vec<MessageStatus>)> {
 #[test]
 fn the_table_of_transitions_is_the_one_of_the_code() {
     let told = told_transitions(&text_of("docs/message-lifecycle.md"));
-    let nothing_leads_there = |from, to| {
-        matches!(
-            (from, to),
-            (MessageStatus::Scheduled | MessageStatus::Queued, MessageStatus::Canceled)
-                | (MessageStatus::Unknown, MessageStatus::Failed)
-        )
-    };
+    let nothing_leads_there = |from, to| matches!((from, to), (MessageStatus::Unknown, MessageStatus::Failed));
     for from in MessageStatus::ALL {
         for to in MessageStatus::ALL {
             let is_told = told.iter().any(|(first, second)| first == from && second.contains(to));

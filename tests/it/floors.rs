@@ -45,6 +45,8 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("callbacks", &["api", "dispatch", "domain", "providers", "secrets"]),
+    // An app is told of a message as the API shows it.
+    ("webhooks", &["api", "config", "dispatch", "domain", "error_chain", "providers", "store", "tls"]),
     ("telemetry", &["api", "config"]),
     ("private_postgres", &[]),
     ("simulator", &["clock", "domain", "tls"]),
@@ -64,6 +66,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "secrets",
             "server",
             "store",
+            "webhooks",
         ],
     ),
     ("cli", &["config", "simulator"]),

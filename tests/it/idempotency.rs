@@ -11,7 +11,7 @@ use crate::{
     support::{
         Answer, Client, TestGateway,
         gateway::{SHOP, string},
-        process::{Site, eventually},
+        process::{Process, Site, eventually},
     },
 };
 
@@ -52,7 +52,7 @@ async fn taken(client: &Client, path: &str, key: &str, body: &Value) -> Answer {
     }
 }
 
-async fn fifty_at_once(path: &'static str, body: Value, table: &str) {
+async fn fifty_at_once(path: &'static str, body: Value, table: &str) -> (Site, [Process; 2]) {
     let site = Site::new(&format!("{NX}{SANDBOX}")).await;
     let processes = [site.start().await, site.start_beside().await];
     for round in 0..3 {
@@ -78,6 +78,7 @@ async fn fifty_at_once(path: &'static str, body: Value, table: &str) {
     .await;
     assert_eq!(other.problem(), (422, "idempotency_key_reused"));
     assert_eq!(site.database.count(&format!("select from {table}")).await, 3);
+    (site, processes)
 }
 
 #[tokio::test]
@@ -87,7 +88,11 @@ async fn fifty_equal_messages_over_two_processes_are_one() {
 
 #[tokio::test]
 async fn fifty_equal_batches_over_two_processes_are_one() {
-    fifty_at_once("/v1/batches", batch("hello"), "batches").await;
+    let (site, _processes) = fifty_at_once("/v1/batches", batch("hello"), "batches").await;
+    // Both processes sent of them and applied reports to them.
+    site.until_rows("select from batches where open = 0 and completed_at is not null", 3).await;
+    let told = "select from events where type = 'batch.completed' and state->'counts'->'delivered' = '50'";
+    assert_eq!(site.database.count(told).await, 3);
 }
 
 #[tokio::test]

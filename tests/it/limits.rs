@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::support::{
     Answer, TestGateway,
-    gateway::{OPS, SHOP},
+    gateway::{BANK, OPS, SHOP},
     process::Site,
 };
 
@@ -119,6 +119,8 @@ async fn what_would_wait_too_long_behind_the_backlog_is_refused() {
     assert!((1..=60).contains(&wait), "{wait}");
     assert_eq!(gateway.post_message(message(3600, "transactional")).await.status, 202, "it has the time to wait");
     assert_eq!(gateway.post_message(message(900, "otp")).await.status, 202, "codes do not wait behind others");
+    let of_other = gateway.client.post(BANK, "/v1/messages", &message(900, "transactional")).await;
+    assert_eq!(of_other.status, 202, "apps take turns, so nobody waits behind what another has waiting");
     let later = json!({ "to": "+99900000001", "text": "later", "validity_period": 900,
         "send_at": (gateway.clock.now() + chrono::TimeDelta::hours(1)).to_rfc3339() });
     assert_eq!(gateway.post_message(later).await.status, 202, "the backlog of now is not that of then");

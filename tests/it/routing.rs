@@ -239,6 +239,59 @@ async fn after_seconds_does_not_count_where_failover_is_never() {
     assert_eq!(attempts(&gateway.message(&id).await), ["first sent"]);
 }
 
+#[tokio::test]
+async fn what_is_no_longer_valid_becomes_no_call() {
+    let gateway = start(r#"steps = [{ provider = "first" }, { provider = "call", after_seconds = 90 }]"#).await;
+    next(&gateway, 1, Behaviour::reports(Vec::new()));
+    let id = gateway.send(json!({ "to": TO, "text": "123456", "validity_period": 60 })).await;
+    gateway.wait_for_status(&id, "sent").await;
+    gateway.advance(Duration::from_secs(91));
+    let other = gateway.text("+84361234568", "654321").await;
+    gateway.wait_for_end(&other, "delivered").await;
+    let message = gateway.message(&id).await;
+    assert_eq!((attempts(&message), string(&message["status"])), (vec!["first sent".to_owned()], "sent"));
+    assert_eq!(calls(&gateway, Protocol::Voice), 0);
+}
+
+#[tokio::test]
+async fn a_late_report_delivers_a_message_that_waits_for_its_call_already_and_spares_the_call() {
+    let gateway = start(SMS_THEN_CALL).await;
+    next(&gateway, 1, Behaviour::reports(Vec::new()));
+    switch(&gateway, "call", false).await;
+    let id = gateway.text(TO, "123456").await;
+    let first = gateway.wait_for_status(&id, "sent").await;
+    gateway.advance(Duration::from_secs(46));
+    gateway.wait_for_status(&id, "queued").await;
+    push(&gateway, "first", &first, "DELIVRD").await;
+    let message = gateway.wait_for_end(&id, "delivered").await;
+    assert_eq!(attempts(&message), ["first delivered"]);
+    assert_eq!(gateway.database.count("select 1 from queue").await, 0, "it waits for nothing any more");
+    switch(&gateway, "call", true).await;
+    let other = gateway.send(json!({ "to": "+84361234568", "text": "654321", "provider": "call" })).await;
+    gateway.wait_for_status(&other, "sent").await;
+    assert_eq!(calls(&gateway, Protocol::Voice), 1);
+}
+
+#[tokio::test]
+async fn a_report_that_comes_while_the_call_is_being_made_delivers_the_message_at_once_and_for_good() {
+    let gateway = start(SMS_THEN_CALL).await;
+    next(&gateway, 1, Behaviour::reports(Vec::new()));
+    let matching = Match { provider: Some(Protocol::Voice), to: None };
+    let slow = Behaviour { answer_delay_ms: 1000, ..Behaviour::code("7") };
+    gateway.simulator.script(Script { matching, times: 1, behaviour: slow });
+    let id = gateway.text(TO, "123456").await;
+    let first = gateway.wait_for_status(&id, "sent").await;
+    gateway.advance(Duration::from_secs(46));
+    gateway.wait_for(&id, |message| attempts(message) == ["first sent", "call sending"]).await;
+    push(&gateway, "first", &first, "DELIVRD").await;
+    let message = gateway.message(&id).await;
+    assert_eq!((string(&message["status"]), message["final"].as_bool()), ("delivered", Some(true)));
+    assert_eq!(attempts(&message), ["first delivered", "call sending"], "before the call is answered");
+    let message = gateway.wait_for(&id, |message| attempts(message) == ["first delivered", "call failed"]).await;
+    assert_eq!((string(&message["status"]), message["final"].as_bool()), ("delivered", Some(true)));
+    assert_eq!(gateway.database.count("select 1 from queue").await, 0, "nothing is left to be done");
+}
+
 const RESEND: &str = r#"
 steps = [{ provider = "first" }]
 on_unknown = "resend"

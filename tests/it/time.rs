@@ -1,9 +1,18 @@
 //! What time brings to a message before it is with a provider: its `send_at`, and the end of its validity.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use serde_json::{Value, json};
-use sms_gateway::simulator::{Behaviour, Protocol, ScriptedReport};
+use sms_gateway::{
+    domain::{life::HandOver, status::MessageStatus},
+    simulator::{Behaviour, Protocol, ScriptedReport},
+    store::{
+        Db,
+        events::Receivers,
+        life::{self, StoredMessage},
+    },
+};
+use sqlx::postgres::PgConnectOptions;
 
 use crate::support::{
     TestGateway,
@@ -12,6 +21,8 @@ use crate::support::{
 };
 
 const TO: &str = "+84361234567";
+
+const DAY: i64 = 86_400;
 
 fn at(gateway: &TestGateway, seconds: i64) -> String {
     (gateway.clock.now() + chrono::TimeDelta::seconds(seconds)).to_rfc3339()
@@ -30,7 +41,6 @@ async fn switch(gateway: &TestGateway, provider: &str, enabled: bool) {
 #[tokio::test]
 async fn send_at_is_at_most_thirty_days_ahead_and_five_minutes_ago() {
     let gateway = with_receipts(NXCLOUD).await;
-    const DAY: i64 = 86_400;
     for (seconds, status) in [(30 * DAY + 60, 422), (30 * DAY - 60, 202), (-330, 422)] {
         let body = json!({ "to": TO, "text": "hello", "send_at": at(&gateway, seconds) });
         let answer = gateway.post_message(body).await;
@@ -181,7 +191,7 @@ async fn an_unknown_that_is_final_completes_its_batch_and_a_late_report_does_not
     let done =
         gateway.until("it is completed", async || Some(read().await).filter(|it| it["status"] == "completed")).await;
     assert_eq!((done["counts"]["unknown"].as_u64(), done["counts"]["delivered"].as_u64()), (Some(1), Some(1)));
-    let listed = gateway.client.get(OPS, &format!("/v1/messages?status=unknown")).await;
+    let listed = gateway.client.get(OPS, "/v1/messages?status=unknown").await;
     let native = string(&listed.json["data"][0]["provider_message_id"]).to_owned();
     let receipt = nx_receipt(&native, "+84361234568", "DELIVRD");
     assert_eq!(gateway.push("nx", "nx-token", &[], receipt).await.status, 200);
@@ -189,5 +199,46 @@ async fn an_unknown_that_is_final_completes_its_batch_and_a_late_report_does_not
         .until("both are delivered", async || Some(read().await).filter(|it| it["counts"]["delivered"] == 2))
         .await;
     assert_eq!((&after["status"], &after["completed_at"]), (&done["status"], &done["completed_at"]));
-    assert_eq!(gateway.database.count("select from batches where open = 0 and announced").await, 1);
+    assert_eq!(gateway.database.count("select from events where type = 'batch.completed'").await, 1);
+}
+
+#[tokio::test]
+async fn a_final_unknown_that_is_sent_again_opens_its_batch_anew_and_its_end_is_told_once() {
+    let config = NXCLOUD.replace("callback_token", "report_window_hours = 1\ncallback_token");
+    let gateway = with_receipts(&config).await;
+    gateway.simulator.next_for(TO, Behaviour { reports: Some(Vec::new()), ..Behaviour::default() });
+    let body = json!({ "text": "hello", "recipients": [{ "to": TO }] });
+    let batch = gateway.client.post(SHOP, "/v1/batches", &body).await;
+    let path = format!("/v1/batches/{}", string(&batch.json["id"]));
+    let read = async || gateway.client.get(OPS, &path).await.json;
+    gateway.until("it is sent", async || (read().await["counts"]["sent"] == 1).then_some(())).await;
+    gateway.advance(Duration::from_hours(2));
+    gateway.until("it is completed", async || (read().await["status"] == "completed").then_some(())).await;
+    reopen(&gateway).await;
+    let opened = read().await;
+    assert_eq!((string(&opened["status"]), &opened["completed_at"]), ("processing", &Value::Null), "{opened}");
+    let done =
+        gateway.until("it is over", async || Some(read().await).filter(|it| it["completed_at"].is_string())).await;
+    assert_eq!(done["counts"]["delivered"].as_u64(), Some(1), "{done}");
+    assert_eq!(gateway.database.count("select from events where type = 'batch.completed'").await, 1);
+}
+
+/// Hands the only message over once more, as an operator may.
+async fn reopen(gateway: &TestGateway) {
+    let db = Db::open(PgConnectOptions::from_str(gateway.database.url()).unwrap(), 8);
+    let listed = gateway.client.get(OPS, "/v1/messages?status=unknown").await;
+    let id = string(&listed.json["data"][0]["id"]).parse().unwrap();
+    let now = gateway.clock.now();
+    Db::unit(&db.work, move |connection| {
+        Box::pin(async move {
+            let mut locked = life::lock(&mut *connection, &[id]).await?;
+            let life = &mut locked[0].life;
+            (life.status, life.completed_at) = (MessageStatus::Queued, None);
+            life.send = Some(HandOver { step: 0, due: now, tries: 0, group_limit: None });
+            let saved: Vec<&StoredMessage> = locked.iter().collect();
+            life::save(connection, &saved, None, &Receivers::default(), now).await
+        })
+    })
+    .await
+    .unwrap();
 }

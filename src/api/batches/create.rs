@@ -12,7 +12,7 @@ use chrono::SubsecRound;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{answer::Batch, draft::BatchDraft, fields::BatchCreate, read::find};
+use super::{draft::BatchDraft, fields::BatchCreate, read::find};
 use crate::{
     api::{
         auth::MaySend,
@@ -28,7 +28,7 @@ use crate::{
         state::ApiState,
     },
     dispatch::batches::{BatchAccepted, BatchInsert},
-    domain::ids::BatchId,
+    domain::{batch::Batch, ids::BatchId},
     keys::Identity,
 };
 

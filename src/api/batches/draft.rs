@@ -64,6 +64,7 @@ impl<'a> BatchDraft<'a> {
             test: identity.test,
             client_reference: shared.client_reference,
             metadata: shared.metadata,
+            callback_url: terms.callback_url.clone().map(String::from),
             send_at: terms.send_at,
             total: u16::try_from(recipients.len()).unwrap_or(u16::MAX),
             created_at: now,

@@ -1,6 +1,5 @@
 //! Batches: many messages in one request, read and canceled together.
 
-pub mod answer;
 pub mod create;
 pub mod draft;
 pub mod fields;

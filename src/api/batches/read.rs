@@ -2,7 +2,6 @@
 
 use axum::{Json, extract::State};
 
-use super::answer::Batch;
 use crate::{
     api::{
         auth::{MayRead, MayWrite, visible_app},
@@ -11,7 +10,10 @@ use crate::{
         path::Id,
         state::ApiState,
     },
-    domain::{batch::BatchRecord, ids::BatchId},
+    domain::{
+        batch::{Batch, BatchRecord},
+        ids::BatchId,
+    },
     keys::Identity,
     store::batches,
 };

@@ -105,20 +105,21 @@ pub fn to_insert(state: &ApiState, message: NewMessage) -> Result<Insert, ApiErr
 /// whoever hears so now can do something else.
 pub fn waits_too_long(
     state: &ApiState,
+    app: &str,
     plan: &Plan,
     category: Category,
     validity: Duration,
     send_at: Option<Timestamp>,
 ) -> Option<Duration> {
     let step = plan.steps.first().filter(|_| send_at.is_none())?;
-    let over = state.engine.expected_wait(&step.provider, category).checked_sub(validity / 2)?;
+    let over = state.engine.expected_wait(&step.provider, category, app).checked_sub(validity / 2)?;
     (!over.is_zero()).then_some(over)
 }
 
 /// Refuses what would wait too long behind the backlog.
 pub fn check_backlog(state: &ApiState, message: &NewMessage) -> Result<(), ApiError> {
     let validity = (message.expires_at - message.created_at).to_std().unwrap_or_default();
-    match waits_too_long(state, &message.plan, message.category, validity, message.send_at) {
+    match waits_too_long(state, &message.app, &message.plan, message.category, validity, message.send_at) {
         None => Ok(()),
         Some(over) => Err(ApiError::Unavailable {
             retry_after: over.clamp(SOON, LONGEST_RETRY),

@@ -93,7 +93,7 @@ fn look_ahead(state: &ApiState, identity: &Identity, body: &Value) -> Result<Pre
     let (steps, route) = match route(&draft, identity, &loaded) {
         Ok(decision) => {
             let steps = as_of_now(state, decision.considered, now, &mut warnings);
-            warnings.extend(of_plan(state, &draft, &decision.plan, &steps));
+            warnings.extend(of_plan(state, identity, &draft, &decision.plan, &steps));
             let faults = template_faults(&draft.content, &decision.plan, &loaded, "");
             warnings.extend(faults.first().map(|fault| format!("It would be refused: {}", fault.detail)));
             (steps, decision.plan.route)
@@ -181,7 +181,13 @@ fn of_no_plan(none: &NoPlan) -> String {
     format!("It would be refused: {}: {}", none.code.as_str(), none.code.message())
 }
 
-fn of_plan(state: &ApiState, draft: &MessageDraft, plan: &Plan, steps: &[PreviewStep]) -> Vec<String> {
+fn of_plan(
+    state: &ApiState,
+    identity: &Identity,
+    draft: &MessageDraft,
+    plan: &Plan,
+    steps: &[PreviewStep],
+) -> Vec<String> {
     let mut warnings = Vec::new();
     let usable = steps.iter().filter(|step| step.usable).count();
     if usable == 0 {
@@ -194,7 +200,7 @@ fn of_plan(state: &ApiState, draft: &MessageDraft, plan: &Plan, steps: &[Preview
         warnings.push("All sending is held: it would wait until an operator releases it.".to_owned());
     }
     let validity = std::time::Duration::from_secs(draft.terms.validity_period.into());
-    if waits_too_long(state, plan, draft.terms.category, validity, draft.terms.send_at).is_some() {
+    if waits_too_long(state, &identity.app, plan, draft.terms.category, validity, draft.terms.send_at).is_some() {
         warnings
             .push("At the moment it would be refused: more waits for this route than can be sent in time.".to_owned());
     }

@@ -1,5 +1,5 @@
-//! The timeline of a message: a view over its attempts, the decisions about it and the reports of carriers, put in order, with
-//! the message's status after each entry.
+//! The timeline of a message: a view over its attempts, the decisions about it, the reports of carriers and what its app was
+//! told, put in order, with the message's status after each entry.
 //!
 //! Nothing is stored for it. An entry whose fact is a row has that row's id; for the others the id is made from the message's
 //! and so stays the same.
@@ -24,6 +24,7 @@ use crate::{
     domain::{
         Timestamp,
         error_code::ErrorCode,
+        event::DeliveryStatus,
         ids::{EventId, MessageId, first_uuid_at, time_of},
         life::{Attempt, DecisionKind},
         message::MessageRecord,
@@ -32,6 +33,8 @@ use crate::{
     },
     secrets::Secrets,
     store::{
+        self,
+        events::StoredEvent,
         history,
         timeline::{self, KeptDecision, KeptReport},
     },
@@ -39,7 +42,8 @@ use crate::{
 
 /// Read a message's timeline, oldest first
 ///
-/// Everything that happened: decisions, attempts, and reports, also those that changed nothing.
+/// Everything that happened: decisions, attempts, reports, also those that changed nothing, and for each event the last try to
+/// tell the app.
 #[utoipa::path(
     get, path = "/v1/messages/{message_id}/events", operation_id = "listMessageEvents", tag = "Messages",
     params(
@@ -63,11 +67,12 @@ pub async fn events(
         Box::pin(async move {
             let Some(record) = history::find(&mut *connection, app.as_deref(), id).await? else { return Ok(None) };
             let decisions = timeline::decisions(&mut *connection, id).await?;
-            Ok(Some((record, decisions, timeline::reports(connection, id).await?)))
+            let told = store::events::of_message(&mut *connection, id).await?;
+            Ok(Some((record, decisions, timeline::reports(connection, id).await?, told)))
         })
     });
-    let (record, decisions, reports) = facts.await?.ok_or(NO_MESSAGE)?;
-    let mut entries = entries(&record, &decisions, &reports);
+    let (record, decisions, reports, told) = facts.await?.ok_or(NO_MESSAGE)?;
+    let mut entries = entries(&record, &decisions, &reports, &told);
     // A push may repeat the text, so that of a sensitive message is shown to nobody.
     if identity.role != Role::App && !record.message.sensitive {
         show_raw(&mut entries, &reports, state.engine.secrets());
@@ -114,7 +119,12 @@ impl Draft {
 }
 
 /// All entries in order, each with the status after it.
-pub fn entries(record: &MessageRecord, decisions: &[KeptDecision], reports: &[KeptReport]) -> Vec<TimelineEntry> {
+pub fn entries(
+    record: &MessageRecord,
+    decisions: &[KeptDecision],
+    reports: &[KeptReport],
+    told: &[StoredEvent],
+) -> Vec<TimelineEntry> {
     let message = &record.message;
     let mut drafts = vec![created(record, decisions)];
     for attempt in &record.attempts {
@@ -122,6 +132,7 @@ pub fn entries(record: &MessageRecord, decisions: &[KeptDecision], reports: &[Ke
     }
     drafts.extend(decisions.iter().map(of_decision));
     drafts.extend(reports.iter().map(of_report));
+    drafts.extend(told.iter().filter_map(of_webhook));
     drafts.sort_by_key(|draft| (draft.entry.timestamp.timestamp_millis(), draft.rank));
     let mut replay = Replay::default();
     let scheduled = message.send_at.is_some_and(|at| at > message.created_at);
@@ -254,6 +265,17 @@ fn of_report(kept: &KeptReport) -> Draft {
     draft.entry.provider_code = Some(kept.report.provider_code.clone());
     draft.entry.detail.clone_from(&kept.report.description);
     draft
+}
+
+/// The last try to tell the app; none as long as none was made.
+fn of_webhook(event: &StoredEvent) -> Option<Draft> {
+    let at = event.tried_at?;
+    let kind = if event.delivery == DeliveryStatus::Delivered { "webhook.delivered" } else { "webhook.failed" };
+    let mut draft = draft(made_id(at, event.id.0), kind, at, Fact::Other, (u16::MAX, 4));
+    let answered = event.last_status_code.map(|code| format!(", answered {code}")).unwrap_or_default();
+    let tries = if event.tries == 1 { "1 try".to_owned() } else { format!("{} tries", event.tries) };
+    draft.entry.detail = Some(format!("{}: {tries}{answered}", event.event));
+    Some(draft)
 }
 
 fn reported(status: NeutralStatus) -> AttemptStatus {

@@ -32,7 +32,7 @@ use crate::{
     store::{
         Db, StoreError,
         budgets::{self, Budget},
-        life::{self, Lease, StoredMessage},
+        life::{self, Lease, Served, StoredMessage},
         maintenance,
     },
 };
@@ -230,9 +230,12 @@ async fn claim(
                 }
             };
             let limit = i64::try_from(messages.min(allowed)).unwrap_or(i64::MAX);
-            let found = life::lock_due(&mut *connection, name, planner.now, limit).await?;
-            let due = found.len();
+            let turns = planner.provider.turns().clone();
+            let found = life::lock_due(&mut *connection, name, &turns, planner.now, limit).await?;
+            let (due, of_apps) = (found.len(), Served::of(&found));
             let (mut prepared, left) = planner.plan(found);
+            let no_room = left.iter().find(|message| !message.life.has_new_attempt());
+            planner.provider.turns().serve(of_apps, no_room.map(|message| message.life.id));
             let spoiled = left.iter().filter(|message| message.life.has_new_attempt());
             let started: Vec<&StoredMessage> = started(&prepared).chain(spoiled).collect();
             if !limits.is_empty() {

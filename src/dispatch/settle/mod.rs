@@ -178,6 +178,7 @@ async fn settle(engine: &Engine, group: Vec<Arrival>) {
     match done {
         Ok(next) => {
             engine.live().wake_all(&next);
+            engine.tell();
             for arrival in &mut group {
                 arrival.answer(Ok(()));
             }

@@ -237,6 +237,12 @@ impl Life {
         self.plan.failover != Failover::Never && self.send.is_some_and(|send| self.next_step_after(send.step).is_some())
     }
 
+    /// It cannot be sent, which was known before anything was done with it.
+    pub fn born_failed(&mut self, cause: Cause, now: Timestamp) {
+        (self.status, self.error) = (MessageStatus::Failed, Some(cause));
+        (self.completed_at, self.send) = (Some(now), None);
+    }
+
     /// The step of a hand-over.
     pub fn step(&self, index: u16) -> Option<&Step> {
         self.plan.steps.get(usize::from(index))

@@ -5,6 +5,7 @@
 //! What is mostly not alone locks first ([`lock`], [`lock_due`]). The lock is the message's row, always taken in the order of the
 //! ids, so that two units of work that touch the same messages wait for each other and never dead-lock.
 
+mod due;
 mod save;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
+pub use due::{Served, Turns, lock_due};
 pub use save::save;
 pub(super) use save::{class, insert_queue, save_attempts};
 
@@ -99,6 +101,12 @@ impl StoredMessage {
     /// Where its events go instead of the app's webhook.
     pub fn callback_url(&self) -> Option<&str> {
         self.callback_url.as_deref()
+    }
+
+    /// By how much its end, or the end of its end, changes the number of open messages of its batch.
+    fn opens(&self) -> Option<(BatchId, i32)> {
+        let by = i32::from(self.told.is_final) - i32::from(self.life.is_final());
+        Some((self.batch?, by)).filter(|_| by != 0)
     }
 
     /// What it is once a commit has stored it for the first time.
@@ -251,36 +259,6 @@ pub async fn read(connection: &mut PgConnection, messages: &[MessageId]) -> Resu
         &ids,
         first.0,
         last.0,
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    with_attempts(connection, rows).await
-}
-
-/// Locks what waits to be handed to a provider, in order of class and time, without waiting for anybody: what another
-/// process holds is passed over.
-pub async fn lock_due(
-    connection: &mut PgConnection,
-    provider: &str,
-    now: Timestamp,
-    limit: i64,
-) -> Result<Vec<StoredMessage>, StoreError> {
-    let rows = sqlx::query_as!(
-        Row,
-        r#"select m.id, m.app, m.batch_id, m.recipient, m.category, m.sensitive, m.body, m.template,
-                  m.params as "params: Json<BTreeMap<String, String>>", m.sealed, m.plan as "plan: Json<Plan>", m.send_at,
-                  m.expires_at, m.status, m.completed_at, m.sent_at, m.error_code, m.error_category, m.error_retryable,
-                  m.provider_code, m.possible_duplicate, true as "queued!", q.attempts as "attempts?", q.step as "step?",
-                  q.tries as "tries?", q.group_limit as "group_limit?", q.send_due as "send_due?", m.version,
-                  m.events, m.callback_url
-           from queue q join messages m on m.id = q.message_id
-           where q.provider = $1 and q.send_due <= $2 and q.lease is null and not q.scheduled and q.expires_at > $2
-           order by q.class, q.send_due
-           limit $3
-           for update of q, m skip locked"#,
-        provider,
-        now,
-        limit,
     )
     .fetch_all(&mut *connection)
     .await?;

@@ -39,20 +39,11 @@ pub async fn save(
     save_queue(&mut *connection, messages, lease, now).await?;
     insert_decisions(&mut *connection, messages, now).await?;
     events::of_messages(&mut *connection, messages, receivers, now).await?;
-    batches::note_open(connection, &opened_and_ended(messages), now).await
-}
-
-/// By how many the open messages of each batch change. Costs nothing where no message of a batch ends.
-fn opened_and_ended(messages: &[&StoredMessage]) -> BTreeMap<BatchId, i32> {
-    let mut changes = BTreeMap::new();
-    for message in messages {
-        let is_final = message.life.is_final();
-        if let Some(batch) = message.batch.filter(|_| message.told.is_final != is_final) {
-            *changes.entry(batch).or_default() += if is_final { -1 } else { 1 };
-        }
+    let mut changes: BTreeMap<BatchId, i32> = BTreeMap::new();
+    for (batch, by) in messages.iter().filter_map(|message| message.opens()) {
+        *changes.entry(batch).or_default() += by;
     }
-    changes.retain(|_, change| *change != 0);
-    changes
+    batches::note_open(connection, &changes, receivers, now).await
 }
 
 /// Writes the attempts of messages that are new or changed.

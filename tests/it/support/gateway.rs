@@ -37,7 +37,7 @@ pub const OPS: &str = "sgw_live_ops";
 pub const AUDIT: &str = "sgw_live_audit";
 
 /// How long a test waits for what must come; only a test that fails waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const PACE: Duration = Duration::from_millis(20);
 
 /// A change of the simulator's settings that needs the gateway's address.

@@ -7,6 +7,7 @@ pub mod gateway;
 pub mod network;
 pub mod postgres;
 pub mod process;
+pub mod receiver;
 
 pub use client::{Answer, Client};
 pub use database::TestDatabase;

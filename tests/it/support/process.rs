@@ -32,7 +32,7 @@ use super::{
 };
 
 /// How long a test waits for what must come; only a test that fails waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const PACE: Duration = Duration::from_millis(20);
 /// Names another binary to test than the one that was built with the tests.
 const BINARY: &str = "SMS_GATEWAY_BINARY";

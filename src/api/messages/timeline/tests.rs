@@ -101,7 +101,7 @@ fn report(second: i64, attempt: u16, status: NeutralStatus, applied: bool) -> Ke
 }
 
 fn told(record: &MessageRecord, decisions: &[KeptDecision], reports: &[KeptReport]) -> Vec<(String, &'static str)> {
-    let entries = entries(record, decisions, reports);
+    let entries = entries(record, decisions, reports, &[]);
     entries.into_iter().map(|entry| (entry.kind, entry.status.as_str())).collect()
 }
 
@@ -162,7 +162,7 @@ fn what_only_time_brought_is_told_last() {
     let mut record = record(MessageStatus::Unknown, vec![attempt(1, 1, 2, AttemptStatus::Unknown)]);
     record.completed_at = Some(at(90));
     record.error = Some(Cause::own(ErrorCode::DeliveryUnconfirmed, false));
-    let found = entries(&record, &[], &[]);
+    let found = entries(&record, &[], &[], &[]);
     let last = found.last().unwrap();
     assert_eq!((last.kind.as_str(), last.status, last.timestamp), ("status.changed", MessageStatus::Unknown, at(90)));
     assert_eq!(found[2].kind, "attempt.sent");
@@ -181,8 +181,8 @@ fn ids_of_entries_are_different_and_stay_the_same() {
         vec![attempt(1, 1, 2, AttemptStatus::Sent), attempt(2, 1, 2, AttemptStatus::Sent)],
     );
     let ids = |entries: Vec<TimelineEntry>| entries.into_iter().map(|entry| entry.id).collect::<Vec<_>>();
-    let first = ids(entries(&record, &[], &[]));
-    assert_eq!(first, ids(entries(&record, &[], &[])));
+    let first = ids(entries(&record, &[], &[], &[]));
+    assert_eq!(first, ids(entries(&record, &[], &[], &[])));
     let mut distinct = first.clone();
     distinct.sort();
     distinct.dedup();

@@ -1,11 +1,15 @@
 //! What apps are told of. An event is written in the transaction of the change that it tells of, so that there is never one
-//! without the other; many in one statement. Delivering them is another matter (`webhooks`).
+//! without the other; many in one statement. Delivering them is another matter (`deliveries`).
+
+mod read;
 
 use std::collections::HashMap;
 
 use sqlx::PgConnection;
 use url::Url;
 use uuid::Uuid;
+
+pub use read::{EventFilter, StoredEvent, Subject, find, list, of_message, with_ids};
 
 use super::{StoreError, inbound::InboundRecord, life::StoredMessage};
 use crate::domain::{
@@ -182,8 +186,8 @@ async fn insert(
                         receiver)
          ), written as (
              insert into events (id, app, type, message_id, batch_id, inbound_message_id, sequence, state, callback_url,
-                                 delivery)
-             select id, app, type, message_id, batch_id, inbound_message_id, sequence, state::jsonb, callback_url,
+                                 receiver, delivery)
+             select id, app, type, message_id, batch_id, inbound_message_id, sequence, state::jsonb, callback_url, receiver,
                     case when goes then 'pending' else 'skipped' end
              from n
          )

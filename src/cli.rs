@@ -42,8 +42,21 @@ pub enum Command {
     Messages(Box<MessagesArgs>),
     /// Play the carriers' side, for trying and for tests
     Simulator(Box<SimulatorArgs>),
+    /// Work with the gateway's templates
+    #[command(subcommand)]
+    Templates(Templates),
     /// Ask a running gateway whether it is alive
     Healthcheck,
+}
+
+/// What can be done with templates.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Templates {
+    /// Print the configuration for what a provider has approved and no template is bound to yet
+    Import {
+        /// The provider's name; it needs a `management` section
+        provider: String,
+    },
 }
 
 /// How to serve.
@@ -119,6 +132,7 @@ mod tests {
             ("sms-gateway key", "Key(Key { test: false })"),
             ("sms-gateway key --test", "Key(Key { test: true })"),
             ("sms-gateway openapi", "Openapi"),
+            ("sms-gateway templates import hw", "Templates(Import { provider: \"hw\" })"),
             ("sms-gateway healthcheck", "Healthcheck"),
         ] {
             assert_eq!(format!("{:?}", parse(line).unwrap().command_or_serve()), expected, "{line}");
@@ -156,6 +170,7 @@ mod tests {
             "sms-gateway dance",
             "sms-gateway serve --role both",
             "sms-gateway migrate --hold",
+            "sms-gateway templates",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -7,7 +7,7 @@ use clap::Parser;
 use secrecy::ExposeSecret;
 use sms_gateway::{
     app::{self, Gateway, Role, Start, check_providers},
-    cli::{Cli, Command, PrintedKey, ProcessRole, Serve},
+    cli::{Cli, Command, PrintedKey, ProcessRole, Serve, Templates},
     client::{self, ClientError, Local, local_url},
     clock::Clock,
     config::{self, Config, ConfigErrors},
@@ -55,6 +55,10 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Send(args) => return finish(client::send(&args, || local(config_path)).await),
         Command::Messages(args) => return finish(client::messages(&args, || local(config_path)).await),
         Command::Simulator(options) => simulate(*options).await?,
+        Command::Templates(Templates::Import { provider }) => {
+            let config = load(config_path)?;
+            print(&app::import_templates(&config, &provider, &Clock::system()).await?.trim_end());
+        }
         Command::Healthcheck => healthcheck(&load(config_path)?).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -83,6 +83,18 @@ pub enum ApiError {
         /// Its words.
         message: Option<String>,
     },
+    /// What a provider says to something that it was asked on behalf of the caller.
+    #[error("the provider refused ({})", code.as_str())]
+    ByProvider {
+        /// `validation_failed` (422), `not_found` (404), `conflict` (409) or `provider_error` (502).
+        code: ProblemCode,
+        /// What that means for the caller.
+        detail: &'static str,
+        /// The provider's code, verbatim.
+        provider_code: Option<String>,
+        /// The provider's words.
+        provider_message: Option<String>,
+    },
     /// 504: the provider did not answer in time.
     #[error("the provider did not answer in time")]
     ProviderTimeout,
@@ -131,6 +143,10 @@ impl ApiError {
             Self::IdempotencyKeyReused | Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Provider { .. } => StatusCode::BAD_GATEWAY,
+            Self::ByProvider { code: ProblemCode::ValidationFailed, .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::ByProvider { code: ProblemCode::NotFound, .. } => StatusCode::NOT_FOUND,
+            Self::ByProvider { code: ProblemCode::Conflict, .. } => StatusCode::CONFLICT,
+            Self::ByProvider { .. } => StatusCode::BAD_GATEWAY,
             Self::ProviderTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -151,7 +167,7 @@ impl ApiError {
             Self::UriTooLong(_) => ProblemCode::UriTooLong,
             Self::UnsupportedMediaType(_) => ProblemCode::UnsupportedMediaType,
             Self::HeadTooLarge(_) => ProblemCode::HeadTooLarge,
-            Self::Conflict { code, .. } | Self::Limited { code, .. } => *code,
+            Self::Conflict { code, .. } | Self::Limited { code, .. } | Self::ByProvider { code, .. } => *code,
             Self::IdempotencyKeyReused => ProblemCode::IdempotencyKeyReused,
             Self::Invalid(errors) => match errors.as_slice() {
                 [only] => only.code,
@@ -174,6 +190,7 @@ impl ApiError {
             | Self::NotFound(detail)
             | Self::CapabilityUnsupported(detail)
             | Self::UnsupportedMediaType(detail)
+            | Self::ByProvider { detail, .. }
             | Self::Unavailable { detail, .. } => Some((*detail).into()),
             Self::PayloadTooLarge(limit) | Self::UriTooLong(limit) | Self::HeadTooLarge(limit) => {
                 Some(format!("At most {limit} bytes."))
@@ -242,6 +259,9 @@ impl IntoResponse for ApiError {
                 problem.errors = vec![FieldError::at(pointer, code, detail)];
             }
             Self::Provider { code, message } => (problem.provider_code, problem.provider_message) = (code, message),
+            Self::ByProvider { code: _, detail: _, provider_code, provider_message } => {
+                (problem.provider_code, problem.provider_message) = (provider_code, provider_message);
+            }
             Self::Internal(cause) => {
                 response.extensions_mut().insert(InternalCause(cause.into()));
             }

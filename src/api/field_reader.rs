@@ -75,6 +75,15 @@ impl<'v, 'p> FieldReader<'v, 'p> {
         self.fields.contains_key(name)
     }
 
+    /// Is the field given as null? Where null means the same as leaving it out.
+    pub fn is_null(&mut self, name: &'static str) -> bool {
+        let null = self.fields.get(name).is_some_and(Value::is_null);
+        if null {
+            self.known.push(name);
+        }
+        null
+    }
+
     /// Notes a field that has to be given and is not.
     pub fn require(&mut self, name: &'static str) {
         if !self.has(name) {
@@ -173,6 +182,15 @@ impl<'v, 'p> FieldReader<'v, 'p> {
         FieldReader::new(value, pointer, self.problems)
     }
 
+    /// An object with any fields, which are somebody else's to read.
+    pub fn free_object(&mut self, name: &'static str) -> Option<&'v Map<String, Value>> {
+        let object = self.value(name)?.as_object();
+        if object.is_none() {
+            self.fault(name, ProblemCode::Invalid, "An object is expected.");
+        }
+        object
+    }
+
     /// The entries of an array, each with its pointer.
     pub fn array(&mut self, name: &'static str, max: usize) -> Option<Vec<(String, &'v Value)>> {
         let Value::Array(values) = self.value(name)? else {
@@ -235,7 +253,7 @@ pub(super) fn parse_timestamp(text: &str) -> Option<Timestamp> {
 
 /// JSON knows no integers: `300.0` is one as well.
 #[expect(clippy::cast_possible_truncation, reason = "only whole numbers of a size that fits get so far")]
-fn whole_number(value: &Value) -> Option<i64> {
+pub(super) fn whole_number(value: &Value) -> Option<i64> {
     let whole = |number: f64| (number.fract() == 0.0 && number.abs() < 1e15).then_some(number as i64);
     // What is larger than any limit is out of range, whatever it is exactly.
     value.as_i64().or_else(|| value.as_u64().map(|_| i64::MAX)).or_else(|| value.as_f64().and_then(whole))

@@ -20,6 +20,7 @@ pub mod path;
 pub mod problem;
 pub mod providers;
 pub mod query;
+pub mod registrations;
 pub mod router;
 pub mod routes;
 pub mod send_rates;

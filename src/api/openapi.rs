@@ -29,6 +29,7 @@ use super::problem::{FieldError, Problem, ProblemCode};
         (name = "Templates", description = "The gateway's own templates, bound to each provider's registered ones."),
         (name = "Routes", description = "Which providers carry which messages, in what order."),
         (name = "Providers", description = "Capabilities, health and balance."),
+        (name = "Provider registrations", description = "What is registered with a provider: applications, signatures, templates, documents."),
         (name = "Apps", description = "Client applications and their webhooks."),
         (name = "Operations", description = "Health and metrics."),
     ),
@@ -158,6 +159,8 @@ problem_sets! {
     PreviewProblems: "400" "401" "408" "413" "415" "422" "503";
     /// How sending can fail.
     CreateProblems: "400" "401" "403" "408" "409" "413" "415" "422" "429" "503";
+    /// How changing what somebody else may have changed can fail besides.
+    ConflictProblem: "409";
     /// How reading a body can fail besides.
     BodyProblems: "400" "408" "413" "415";
     /// How asking a provider can fail besides.

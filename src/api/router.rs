@@ -17,7 +17,7 @@ use super::{
     error::{ApiError, SOON},
     events,
     frame::framed,
-    inbound_messages, messages, openapi, operations, providers, routes as routes_api, sending,
+    inbound_messages, messages, openapi, operations, providers, registrations, routes as routes_api, sending,
     state::ApiState,
     suppressions, templates,
 };
@@ -50,6 +50,23 @@ fn v1() -> OpenApiRouter<ApiState> {
         .routes(routes!(providers::release))
         .routes(routes!(providers::balance))
         .routes(routes!(apps::list))
+        .merge(provider_registrations())
+}
+
+/// What is registered with providers.
+fn provider_registrations() -> OpenApiRouter<ApiState> {
+    use registrations::{applications, countries, files, signatures, templates};
+    OpenApiRouter::new()
+        .routes(routes!(applications::list, applications::create))
+        .routes(routes!(applications::get, applications::update))
+        .routes(routes!(signatures::list, signatures::create))
+        .routes(routes!(signatures::get, signatures::update, signatures::delete))
+        .routes(routes!(signatures::activate))
+        .routes(routes!(templates::list, templates::create))
+        .routes(routes!(templates::get, templates::update, templates::delete))
+        .routes(routes!(files::upload))
+        .routes(routes!(files::get))
+        .routes(routes!(countries::list))
 }
 
 /// What machines ask without a key.

@@ -103,6 +103,16 @@ fn drivers(
     (built, problems)
 }
 
+/// One provider alone, for a question that needs no gateway.
+pub(super) fn driver(name: &str, section: &ProviderSection, clock: &Clock) -> anyhow::Result<Arc<dyn Provider>> {
+    let only = BTreeMap::from([(name.to_owned(), section.clone())]);
+    let (mut built, problems) = drivers(&only, clock, None);
+    let problems = problems.into_iter().flat_map(|(_, found)| found);
+    let told: Vec<String> =
+        problems.map(|found| format!("providers.{name}.{}: {}", found.key, found.problem)).collect();
+    built.remove(name).with_context(|| told.join("; "))
+}
+
 fn unknown_driver(word: &str) -> SettingsProblem {
     let known: Vec<&str> = DRIVERS.iter().map(|(word, _)| *word).collect();
     SettingsProblem { key: "driver".to_owned(), problem: format!("{word:?} is none of {}", known.join(", ")) }

@@ -4,6 +4,7 @@
 //! itself. A [`Gateway`] is what `serve` runs and what the tests start in their own process.
 
 mod build;
+mod import;
 mod watch;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -32,6 +33,7 @@ use crate::{
 };
 
 pub use build::check_providers;
+pub use import::import_templates;
 
 /// What is promised to whoever stops the process is half a minute.
 const STOP_WITHIN: Duration = Duration::from_secs(28);

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod life;
 pub mod message;
 pub mod phone_number;
+pub mod registration;
 pub mod report;
 pub mod segments;
 pub mod status;

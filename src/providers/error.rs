@@ -53,7 +53,7 @@ pub struct ProviderError {
 }
 
 /// A code as it may stand in a log: a carrier may say back what it was told where its code should stand.
-fn shown(code: &str) -> String {
+pub(super) fn shown(code: &str) -> String {
     if is_code(code) { format!(" ({code})") } else { " (what stands for its code is none)".to_owned() }
 }
 

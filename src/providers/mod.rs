@@ -30,6 +30,7 @@ pub mod codes;
 mod conformance;
 pub mod error;
 pub mod http;
+pub mod registrations;
 #[cfg(test)]
 pub(crate) mod scripted_server;
 
@@ -41,6 +42,7 @@ pub mod sandbox;
 pub use crate::domain::template::BoundTemplate;
 pub use crate::settings::{self, SettingsProblem};
 pub use error::{ProviderError, ProviderErrorKind};
+pub use registrations::Registrations;
 
 /// Every driver: the word that configuration uses, and how one is built from its settings.
 pub const DRIVERS: &[(&str, BuildDriver)] = &[
@@ -115,10 +117,31 @@ pub trait Provider: fmt::Debug + Send + Sync {
         None
     }
 
+    /// What is registered with the provider, where that can be managed. None for a driver or a configuration without it.
+    fn registrations(&self) -> Option<Arc<dyn Registrations>> {
+        None
+    }
+
+    /// What is known to be wrong with a template's values, by what the provider has registered. Never asks and never waits: a
+    /// template that is not known yet is not found fault with.
+    fn check_template(&self, bound: &BoundTemplate) -> Vec<ParamFault> {
+        let _ = bound;
+        Vec::new()
+    }
+
     /// Asks how much money is left. Only called when [`Capabilities::balance`] is true.
     async fn balance(&self) -> Result<Balance, ProviderError> {
         Err(ProviderError::unsupported())
     }
+}
+
+/// A value that the provider's own template would not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamFault {
+    /// Which of the bound values, from 0; none: there are too many or too few of them.
+    pub index: Option<usize>,
+    /// What is wrong, as a sentence. Never holds the value.
+    pub detail: String,
 }
 
 /// One call to a provider.

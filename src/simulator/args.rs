@@ -166,6 +166,7 @@ impl SimulatorArgs {
                 senders: self.huawei_senders.clone(),
                 templates: self.huawei_templates.iter().map(|one| (one.id.clone(), one.kinds.clone())).collect(),
                 push_key: self.huawei_push_key.clone().zip(push_secret),
+                ..HuaweiAccount::default()
             },
             nxcloud: NxcloudAccount {
                 access_key: self.nxcloud_access_key.clone(),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    behaviour::{Protocol, canonical_number},
+    behaviour::{Behaviour, Protocol, canonical_number},
     ledger::{Accepted, Double, ProtocolCounts},
     options::Settings,
     push::{InboundPush, Push, PushCounts, PushRecord},
@@ -57,6 +57,10 @@ pub(super) fn router() -> Router<Arc<World>> {
         .route("/_control/doubles", get(doubles))
         .route("/_control/idle", get(idle))
         .route("/_control/reset", post(reset))
+        .route("/_control/management", get(management))
+        .route("/_control/management/review", post(review))
+        .route("/_control/management/fate", post(management_fate))
+        .route("/_control/management/revoke", post(revoke))
         .route("/_control/settings", get(settings).post(change_settings))
 }
 
@@ -118,6 +122,44 @@ async fn idle(State(world): State<Arc<World>>) -> StatusCode {
 
 async fn reset(State(world): State<Arc<World>>) -> StatusCode {
     world.reset();
+    StatusCode::NO_CONTENT
+}
+
+async fn management(State(world): State<Arc<World>>) -> Json<Value> {
+    Json(json!({ "logins": world.management.logins(), "calls": world.management.calls() }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Review {
+    id: String,
+    status: String,
+    #[serde(default)]
+    note: String,
+}
+
+async fn review(State(world): State<Arc<World>>, Json(review): Json<Review>) -> Response {
+    match world.management.review(&review.id, &review.status, &review.note) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(refused) => problem(&refused.to_string()),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fate {
+    #[serde(default)]
+    login: bool,
+    behaviour: Behaviour,
+}
+
+async fn management_fate(State(world): State<Arc<World>>, Json(fate): Json<Fate>) -> StatusCode {
+    world.management.decide(fate.login, fate.behaviour);
+    StatusCode::NO_CONTENT
+}
+
+async fn revoke(State(world): State<Arc<World>>) -> StatusCode {
+    world.management.revoke_tokens();
     StatusCode::NO_CONTENT
 }
 

@@ -2,7 +2,8 @@
 //!
 //! It checks signatures, refuses what the vendors' documents refuse, and pushes reports and inbound messages back. Tests,
 //! demonstrations and benchmarks talk to it. It shares no code with the drivers: two readings of the documents that were
-//! made apart and agree are worth more than one. It has no templates' texts, no prices, no management calls and no TLS.
+//! made apart and agree are worth more than one. It has no prices and no TLS, and templates' texts only where they were
+//! registered with it.
 //!
 //! # Numbers that choose what happens
 //!
@@ -51,6 +52,9 @@
 //! - `POST /_control/inbound` `{"provider": "nxcloud", "from": "…", "to": "…", "text": "…"}`
 //! - `GET /_control/calls`, `GET /_control/pushes` with `provider`, `to` (calls), `limit`
 //! - `GET /_control/counts`, `GET /_control/doubles`, `GET /_control/idle` (answers once nothing waits to be pushed)
+//! - `POST /_control/management/review` `{"id": "…", "status": "REVIEW_PASSED", "note": "…"}` decides about an application, a
+//!   signature or a template; `/fate` has the next management call behave in a certain way (`{"login": true, "behaviour": {…}}`:
+//!   the next login); `/revoke` ends all tokens; `GET /_control/management` shows logins and calls
 //! - `GET` and `POST /_control/settings` (what is named changes), `POST /_control/reset`
 
 use std::{io, net::SocketAddr, sync::Arc};
@@ -83,8 +87,12 @@ pub use self::{
     behaviour::{Behaviour, Ending, Protocol, ScriptedReport},
     control::{Counts, InboundRefused},
     faults::FaultRates,
+    huawei::management::{ManagementCall, ReviewRefused},
     ledger::{Accepted, Double, ProtocolCounts},
-    options::{HuaweiAccount, Keep, NxcloudAccount, Region, Settings, SimulatorOptions, VoiceAccount, VoiceAnswer},
+    options::{
+        HuaweiAccount, Keep, ManagementAccount, NxcloudAccount, Region, Settings, SimulatorOptions, VoiceAccount,
+        VoiceAnswer,
+    },
     push::{InboundPush, PushCounts, PushRecord},
     script::{Match, Script},
 };
@@ -175,6 +183,36 @@ impl Simulator {
     /// All counters.
     pub fn counts(&self) -> Counts {
         control::count(&self.world)
+    }
+
+    /// Decides about an application, a signature or a template at Huawei, in its words.
+    pub fn review(&self, id: &str, status: &str, note: &str) -> Result<(), ReviewRefused> {
+        self.world.management.review(id, status, note)
+    }
+
+    /// Has the next management call behave in a certain way.
+    pub fn next_management(&self, behaviour: Behaviour) {
+        self.world.management.decide(false, behaviour);
+    }
+
+    /// Has the next login behave in a certain way.
+    pub fn next_login(&self, behaviour: Behaviour) {
+        self.world.management.decide(true, behaviour);
+    }
+
+    /// Ends all tokens of the management side at once.
+    pub fn revoke_tokens(&self) {
+        self.world.management.revoke_tokens();
+    }
+
+    /// How often somebody got a token.
+    pub fn logins(&self) -> u64 {
+        self.world.management.logins()
+    }
+
+    /// Logins and calls of the management side, oldest first.
+    pub fn management_calls(&self) -> Vec<ManagementCall> {
+        self.world.management.calls()
     }
 
     /// Waits until nothing waits to be pushed.

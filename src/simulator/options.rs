@@ -44,6 +44,35 @@ pub struct HuaweiAccount {
     pub templates: BTreeMap<String, Vec<String>>,
     /// The application's access key and secret for pushes; none: pushes are not signed.
     pub push_key: Option<(String, SecretString)>,
+    /// Who may manage it.
+    pub management: ManagementAccount,
+}
+
+/// The user who may manage the account at Huawei, and the project that he manages.
+#[derive(Debug, Clone)]
+pub struct ManagementAccount {
+    /// The account.
+    pub domain: String,
+    /// The user of that account.
+    pub username: String,
+    /// The user's password.
+    pub password: SecretString,
+    /// The project's name.
+    pub project: String,
+    /// The project's id, which is part of every path.
+    pub project_id: String,
+}
+
+impl Default for ManagementAccount {
+    fn default() -> Self {
+        Self {
+            domain: "simulator".to_owned(),
+            username: "simulator".to_owned(),
+            password: SecretString::from("simulator-pass"),
+            project: "ap-southeast-1".to_owned(),
+            project_id: "845ada5bc7444f1295cd517af0123da1".to_owned(),
+        }
+    }
 }
 
 /// Where an application sends to.
@@ -99,6 +128,7 @@ impl Default for HuaweiAccount {
             senders: Vec::new(),
             templates: BTreeMap::new(),
             push_key: None,
+            management: ManagementAccount::default(),
         }
     }
 }
@@ -156,6 +186,10 @@ pub struct Settings {
     pub huawei_uplink_time: bool,
     /// Huawei: some numbers taken and some not is answered as `E000510` with HTTP 400.
     pub huawei_mixed_is_error: bool,
+    /// Huawei: how long a token of the management side holds.
+    pub huawei_token_seconds: i64,
+    /// Huawei: the last word of the path of a template's variables: `varilable`, `variable` or `varible`.
+    pub huawei_variables_path: String,
     /// NxCloud: the customer's address for receipts and inbound messages.
     pub nxcloud_callback_url: Option<Url>,
     /// NxCloud: pushes are signed JSON, otherwise unsigned forms.
@@ -208,6 +242,8 @@ impl Default for Settings {
             huawei_uplink_url: None,
             huawei_uplink_time: false,
             huawei_mixed_is_error: false,
+            huawei_token_seconds: 86_400,
+            huawei_variables_path: "varilable".to_owned(),
             nxcloud_callback_url: None,
             nxcloud_signed: false,
             nxcloud_type: true,

@@ -8,7 +8,7 @@ use axum::{
     body::Body,
     extract::DefaultBodyLimit,
     http::{Request, Response},
-    routing::post,
+    routing::{any, post},
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,6 +27,8 @@ fn router(world: Arc<World>) -> Router {
     Router::new()
         .route("/sms/batchSendSms/v1", post(huawei::send_same))
         .route("/sms/batchSendDiffSms/v1", post(huawei::send_different))
+        .route("/v3/auth/tokens", post(huawei::management::log_in))
+        .route("/v2/{project_id}/msgsms/{*path}", any(huawei::management::manage))
         .route("/didsms/mtsend", post(nxcloud::mtsend))
         .route("/onsmsapivoice/postSMS", post(voice::post_sms))
         .route("/onsmsapivoice/checkVoice", post(voice::check_voice))

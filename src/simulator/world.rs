@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     behaviour::{Behaviour, Protocol, ScriptedReport, canonical_number, number_rule},
     faults::Dice,
+    huawei::management::Registry,
     ledger::{Accepted, Ledger},
     options::{HuaweiAccount, NxcloudAccount, Settings, SimulatorOptions, VoiceAccount},
     push::{Push, Pusher},
@@ -36,6 +37,7 @@ pub(super) struct World {
     pub nxcloud_balance: AtomicI64,
     pub voice_balance: AtomicI64,
     pub pusher: Pusher,
+    pub management: Registry,
     pub stopping: CancellationToken,
     first_calls: Recent,
     clock: Clock,
@@ -57,6 +59,7 @@ impl World {
             nxcloud_balance: AtomicI64::new(nxcloud.balance),
             voice_balance: AtomicI64::new(voice.balance),
             pusher,
+            management: Registry::default(),
             stopping: CancellationToken::new(),
             clock,
             initial_settings: settings.clone(),
@@ -142,6 +145,7 @@ impl World {
         self.scripts.clear();
         self.ledger.reset();
         self.pusher.reset();
+        self.management.reset();
         for recent in [&self.nonces, &self.repeats, &self.first_calls] {
             recent.clear();
         }

@@ -25,6 +25,7 @@ const DOCUMENTS: &[&str] = &[
     "migrations/README.md",
     "docs/message-lifecycle.md",
     "docs/errors.md",
+    "docs/providers/huawei.md",
     "docs/webhooks.md",
     "docs/limits.md",
     "docs/adr/README.md",

@@ -39,6 +39,8 @@ mod private;
 mod provider_faults;
 mod provider_pauses;
 mod races;
+mod registered_templates;
+mod registrations;
 mod routing;
 mod sandbox;
 mod sensitive;

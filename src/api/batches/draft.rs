@@ -13,6 +13,7 @@ use crate::{
         messages::{
             compose::{new_message, route, to_insert},
             draft::{MessageDraft, Rules, Terms, check_destination, compose, find_template},
+            template_check::template_faults,
         },
         state::{ApiState, Loaded},
     },
@@ -139,6 +140,9 @@ impl Common<'_> {
             // Problems of a message and the causes of a failure that an app can see coming have the same names.
             (Ok(_), Some(code)) => Err((code.as_str().parse().unwrap_or(ErrorCode::RequestInvalid), None)),
             (Ok(_), None) => match route(&draft, identity, loaded) {
+                Ok(decision) if !template_faults(&draft.content, &decision.plan, loaded, "").is_empty() => {
+                    Err((ErrorCode::TemplateParamsInvalid, decision.plan.route))
+                }
                 Ok(decision) => Ok(decision.plan),
                 Err(none) => Err((none.code, none.route)),
             },

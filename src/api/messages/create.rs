@@ -18,6 +18,7 @@ use super::{
     draft::{MessageDraft, Rules},
     idempotency_key::{IdempotencyKey, Operation, fingerprinted, used_before},
     read::find,
+    template_check::template_faults,
 };
 use crate::{
     api::{
@@ -152,6 +153,10 @@ fn compose(state: &ApiState, identity: &Identity, body: &Value) -> Result<NewMes
     let app = loaded.config.apps.get(&identity.app).ok_or(ApiError::Unauthenticated)?;
     let draft = MessageDraft::read(body, Rules { config: &loaded.config, app, now })?;
     let decision = route(&draft, identity, &loaded).map_err(|none| no_plan(&none, draft.content.template.is_some()))?;
+    let faults = template_faults(&draft.content, &decision.plan, &loaded, "");
+    if !faults.is_empty() {
+        return Err(ApiError::Invalid(faults));
+    }
     let message = new_message(draft, decision.plan, identity, None, now);
     check_backlog(state, &message)?;
     Ok(message)

@@ -10,4 +10,5 @@ pub mod filter;
 pub mod idempotency_key;
 pub mod preview;
 pub mod read;
+pub mod template_check;
 pub mod timeline;

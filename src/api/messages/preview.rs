@@ -10,6 +10,7 @@ use super::{
     compose::{route, waits_too_long},
     content_fields::MessageCreate,
     draft::{MessageDraft, Rules},
+    template_check::template_faults,
 };
 use crate::{
     api::{auth::MayRead, error::ApiError, json_body::JsonBody, openapi::PreviewProblems, state::ApiState},
@@ -93,6 +94,8 @@ fn look_ahead(state: &ApiState, identity: &Identity, body: &Value) -> Result<Pre
         Ok(decision) => {
             let steps = as_of_now(state, decision.considered, now, &mut warnings);
             warnings.extend(of_plan(state, identity, &draft, &decision.plan, &steps));
+            let faults = template_faults(&draft.content, &decision.plan, &loaded, "");
+            warnings.extend(faults.first().map(|fault| format!("It would be refused: {}", fault.detail)));
             (steps, decision.plan.route)
         }
         Err(none) => {

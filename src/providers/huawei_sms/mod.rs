@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod callback;
+pub mod management;
 pub mod settings;
 pub mod sign;
 pub mod wire;
@@ -20,13 +21,16 @@ use chrono::TimeDelta;
 use reqwest::{RequestBuilder, header};
 
 use self::{
+    management::{Management, known::KnownTemplates},
     settings::{Auth, ReportAddress, Settings},
     sign::Signable,
     wire::{Content, Item, Region},
 };
 use super::{
-    Call, Callback, CallbackAnswers, CallbackEvent, CallbackRejected, Outcome, Provider, ProviderError,
-    SettingsProblem, Setup, Submission, codes::CodeTable, http::Http,
+    BoundTemplate, Call, Callback, CallbackAnswers, CallbackEvent, CallbackRejected, Outcome, ParamFault, Provider,
+    ProviderError, Registrations, SettingsProblem, Setup, Submission,
+    codes::CodeTable,
+    http::{Http, client_problem},
 };
 use crate::{
     clock::Clock,
@@ -59,7 +63,14 @@ pub fn build(setup: Setup) -> Result<Arc<dyn Provider>, Vec<SettingsProblem>> {
     let http = Http::new(setup.timeout, setup.clock.clone()).map_err(|error| {
         vec![SettingsProblem { key: "base_url".into(), problem: format!("no HTTP client can be made: {error}") }]
     })?;
-    Ok(Arc::new(HuaweiSms { capabilities: capabilities(&settings), settings, http, clock: setup.clock }))
+    let managed = settings.management.clone().map(|management| {
+        // A connection pool and a clock of its own: what that endpoint's clock says is nothing to sending.
+        let management =
+            Arc::new(Management::new(management, Http::new(setup.timeout, setup.clock.clone())?, setup.clock.clone()));
+        Ok((management.clone(), KnownTemplates::new(management, setup.clock.clone())))
+    });
+    let managed = managed.transpose().map_err(client_problem)?;
+    Ok(Arc::new(HuaweiSms { capabilities: capabilities(&settings), settings, http, clock: setup.clock, managed }))
 }
 
 /// One application at Huawei.
@@ -69,6 +80,7 @@ struct HuaweiSms {
     settings: Settings,
     http: Http,
     clock: Clock,
+    managed: Option<(Arc<Management>, KnownTemplates)>,
 }
 
 #[async_trait]
@@ -96,6 +108,14 @@ impl Provider for HuaweiSms {
 
     fn clock_skew(&self) -> Option<TimeDelta> {
         self.http.clock_skew()
+    }
+
+    fn registrations(&self) -> Option<Arc<dyn Registrations>> {
+        self.managed.as_ref().map(|(management, _)| management.clone() as Arc<dyn Registrations>)
+    }
+
+    fn check_template(&self, bound: &BoundTemplate) -> Vec<ParamFault> {
+        self.managed.as_ref().map_or_else(Vec::new, |(_, known)| known.check(bound))
     }
 
     fn verify_callback(&self, callback: &Callback) -> Result<(), CallbackRejected> {

@@ -154,7 +154,7 @@ fn canonical_path(path: &str) -> String {
     let mut canonical = String::with_capacity(path.len() + 8);
     for segment in path.split('/').skip(usize::from(path.starts_with('/'))) {
         canonical.push('/');
-        encode(&decode(segment), &mut canonical);
+        percent_encode(&decode(segment), &mut canonical);
     }
     if !canonical.ends_with('/') {
         canonical.push('/');
@@ -170,15 +170,15 @@ fn canonical_query(query: &str) -> String {
         if !canonical.is_empty() {
             canonical.push('&');
         }
-        encode(name.as_bytes(), &mut canonical);
+        percent_encode(name.as_bytes(), &mut canonical);
         canonical.push('=');
-        encode(value.as_bytes(), &mut canonical);
+        percent_encode(value.as_bytes(), &mut canonical);
     }
     canonical
 }
 
 /// RFC 3986: everything but the unreserved characters.
-fn encode(bytes: &[u8], into: &mut String) {
+pub(super) fn percent_encode(bytes: &[u8], into: &mut String) {
     for byte in bytes {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(byte) {
             into.push(char::from(*byte));

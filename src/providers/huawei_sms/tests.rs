@@ -153,7 +153,8 @@ fn the_host_that_is_signed_leaves_the_schemes_own_port_out_like_the_one_that_is_
         let settings = format!("base_url = '{base_url}'\napp_key = 'key'\napp_secret = 'x'");
         let settings = Settings::read(settings.parse().unwrap()).unwrap();
         let http = Http::new(Duration::from_secs(1), Clock::system()).unwrap();
-        let driver = HuaweiSms { capabilities: capabilities(&settings), settings, http, clock: Clock::system() };
+        let driver =
+            HuaweiSms { capabilities: capabilities(&settings), settings, http, clock: Clock::system(), managed: None };
         let call = call(vec![]);
         let content = Content { template_id: "t", params: &[], signature: None };
         let request = wire::encode(&call, None, &[Item { to: "+8615512345678", content }]);

@@ -1,4 +1,4 @@
-//! Huawei Cloud Message & SMS: the two send calls.
+//! Huawei Cloud Message & SMS: the two send calls, and beside them the management side.
 //!
 //! Where the documents are silent: a clean but impossible number gets the status `E000503`; a nonce that comes twice is
 //! `E000101`; a wrong AK/SK signature is `E000101` with the canonical request as the platform sees it; numbers repeated
@@ -28,6 +28,7 @@ use super::{
 };
 
 pub(super) mod codes;
+pub(super) mod management;
 pub(super) mod push;
 mod request;
 
@@ -212,8 +213,9 @@ fn number_status(
 
 fn template_status(world: &World, item: &Item) -> Option<&'static str> {
     let templates = &world.huawei.templates;
-    if !templates.is_empty() {
-        return match templates.get(&item.template_id) {
+    let known = templates.get(&item.template_id).cloned().or_else(|| world.management.kinds(&item.template_id));
+    if !templates.is_empty() || known.is_some() {
+        return match known {
             None => Some("E200030"),
             Some(kinds) if kinds.len() != item.params.len() => Some("E200028"),
             Some(kinds) => {

@@ -98,12 +98,13 @@ begin
 end
 $$;
 
+-- Drops one day of one table and says how many there were to drop: none or one. Dropping keeps everybody else off the whole table
+-- until the commit, so that two in one transaction would have to be taken in the order in which everybody else takes them.
 create or replace function drop_partitions(oldest date) returns integer
 language plpgsql as $$
 declare
     part record;
     day date;
-    dropped integer := 0;
 begin
     for part in
         select c.relname as name from pg_inherits i
@@ -118,8 +119,8 @@ begin
         -- What belongs to a message may be younger than it, never older: the days before the oldest open message are free.
         continue when exists (select from queue where message_id < first_uuid_of_day(day + 1));
         execute format('drop table %I', part.name);
-        dropped := dropped + 1;
+        return 1;
     end loop;
-    return dropped;
+    return 0;
 end
 $$;

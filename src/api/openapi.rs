@@ -11,13 +11,16 @@ use utoipa::{
     },
 };
 
-use super::problem::{FieldError, Problem, ProblemCode};
+use super::{
+    events::answer::Event,
+    problem::{FieldError, Problem, ProblemCode},
+};
 
 /// The frame of the document; paths come from the router.
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(title = "SMS gateway", description = DESCRIPTION),
-    components(schemas(Problem, FieldError, ProblemCode)),
+    components(schemas(Problem, FieldError, ProblemCode, Event)),
     modifiers(&Shared),
     security(("apiKey" = [])),
     tags(
@@ -42,9 +45,12 @@ const DESCRIPTION: &str = "One interface for SMS and voice one-time codes, which
     `status` by its `final`. Every error is `application/problem+json` with a stable `code`, and every answer has an \
     `X-Request-Id`. `x-role` names the role that a key needs; operators may do what apps may, auditors only read.";
 
+/// What is sent to apps, written by hand: the generator knows only what is served.
+const WEBHOOKS: &str = include_str!("webhooks.yaml");
+
 /// The document as YAML, as it is committed and served.
 pub fn yaml(document: &utoipa::openapi::OpenApi) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(document.to_yaml()?)
+    Ok(format!("{}\n{WEBHOOKS}", document.to_yaml()?.trim_end()))
 }
 
 /// Lets the entries of pages be what has a schema already. Written out in each page they are types of their own in clients, to

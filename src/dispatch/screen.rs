@@ -144,6 +144,28 @@ pub(super) fn concerns(config: &Config, app: &str, plan: &Plan, template: Option
     })
 }
 
+impl Engine {
+    /// Would a message of this app be refused because its recipient opted out? For previews; what counts is asked again when it is
+    /// accepted.
+    pub async fn has_opted_out(
+        &self,
+        app: &str,
+        to: &str,
+        plan: &Plan,
+        template: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let recipient = to.to_owned();
+        let found = self
+            .db()
+            .read(move |connection| {
+                Box::pin(async move { suppressions::of_recipients(connection, &[recipient.as_str()]).await })
+            })
+            .await?;
+        let parties = found.get(to).map(Vec::as_slice).unwrap_or_default();
+        Ok(concerns(&self.live().config, app, plan, template, parties))
+    }
+}
+
 async fn opted_out<'m>(
     connection: &mut sqlx::PgConnection,
     config: &Config,

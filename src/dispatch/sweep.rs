@@ -269,10 +269,17 @@ async fn keep_house(engine: &Engine) -> Result<(), StoreError> {
     })
     .await?;
     let keep_days = engine.live().config.retention.messages_days;
-    let dropped = engine
+    let mut dropped = 0;
+    // One table in a commit: meanwhile nobody else has it.
+    while engine
         .db()
-        .long_unit(move |connection| Box::pin(maintenance::drop_old_days(connection, keep_days, now)))
-        .await?;
+        .long_unit(move |connection| Box::pin(maintenance::drop_old_day(connection, keep_days, now)))
+        .await?
+        > 0
+    {
+        dropped += 1;
+    }
+    engine.db().long_unit(move |connection| Box::pin(maintenance::forget_old(connection, keep_days, now))).await?;
     if dropped > 0 {
         tracing::info!(partitions = dropped, keep_days, "old days were dropped");
     }

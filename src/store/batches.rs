@@ -159,7 +159,9 @@ pub async fn announce(
 pub(super) async fn forget(connection: &mut PgConnection, oldest: &str) -> Result<(), StoreError> {
     sqlx::query!(
         "delete from batches b
-         where b.id < first_uuid_of_day($1::text::date) and not exists (select from messages m where m.batch_id = b.id)",
+         where b.id < first_uuid_of_day($1::text::date)
+           and not exists (select from messages m
+                           where m.batch_id = b.id and m.id < first_uuid_of_day($1::text::date + 1))",
         oldest,
     )
     .execute(connection)

@@ -30,15 +30,24 @@ pub async fn ensure_partitions(connection: &mut PgConnection, now: Timestamp) ->
     Ok(made)
 }
 
-/// Drops the days that are older than they are kept, and inbound messages and batches of those days. A day with a message that is not final
+/// Drops one table of a day that is older than days are kept; none when there are no more. A day with a message that is not final
 /// stays. Attempts go with their message; decisions, pushes and reports may be younger than it, and go with their own day.
-pub async fn drop_old_days(connection: &mut PgConnection, keep_days: u32, now: Timestamp) -> Result<i32, StoreError> {
-    let oldest = (now - chrono::TimeDelta::days(i64::from(keep_days))).date_naive();
+pub async fn drop_old_day(connection: &mut PgConnection, keep_days: u32, now: Timestamp) -> Result<i32, StoreError> {
     take_turn(&mut *connection).await?;
-    let dropped = sqlx::query_scalar!(r#"select drop_partitions($1::text::date) as "dropped!""#, oldest.to_string())
-        .fetch_one(&mut *connection)
-        .await?;
-    sqlx::query!("delete from inbound_messages where id < first_uuid_of_day($1::text::date)", oldest.to_string())
+    let dropped = sqlx::query_scalar!(
+        r#"select drop_partitions($1::text::date) as "dropped!""#,
+        oldest_day(keep_days, now).to_string()
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    Ok(dropped)
+}
+
+/// Deletes what is as old as the days that were dropped and does not lie in tables of days.
+pub async fn forget_old(connection: &mut PgConnection, keep_days: u32, now: Timestamp) -> Result<(), StoreError> {
+    let oldest = oldest_day(keep_days, now).to_string();
+    sqlx::raw_sql(MAY_TAKE_LONG).execute(&mut *connection).await?;
+    sqlx::query!("delete from inbound_messages where id < first_uuid_of_day($1::text::date)", oldest)
         .execute(&mut *connection)
         .await?;
     sqlx::query!("delete from webhook_pauses where until < $1", now).execute(&mut *connection).await?;
@@ -47,8 +56,11 @@ pub async fn drop_old_days(connection: &mut PgConnection, keep_days: u32, now: T
     sqlx::query!("delete from webhook_switches where receiver <> '' and disabled_at < $1", since)
         .execute(&mut *connection)
         .await?;
-    batches::forget(connection, &oldest.to_string()).await?;
-    Ok(dropped)
+    batches::forget(connection, &oldest).await
+}
+
+fn oldest_day(keep_days: u32, now: Timestamp) -> chrono::NaiveDate {
+    (now - chrono::TimeDelta::days(i64::from(keep_days))).date_naive()
 }
 
 async fn take_turn(connection: &mut PgConnection) -> Result<(), StoreError> {

@@ -109,6 +109,19 @@ async fn a_paused_provider_would_be_passed_over_and_where_none_is_left_the_messa
 }
 
 #[tokio::test]
+async fn a_recipient_that_opted_out_is_told_of_at_every_step() {
+    let gateway = start().await;
+    let request = gateway.client.request(reqwest::Method::PUT, &format!("/v1/suppressions/{TO}"));
+    gateway.client.send(request.bearer_auth(SHOP)).await;
+    let body = json!({ "to": TO, "text": "123456" });
+    let found = preview(&gateway, &body).await;
+    assert_eq!(steps(&found), ["hw content_unsupported", "nx recipient_opted_out", "call recipient_opted_out"]);
+    assert!(warns(&found, "It would be refused: recipient_opted_out"), "{found}");
+    let of_another_app = gateway.client.post(BANK, "/v1/preview", &body).await;
+    assert_eq!(steps(&of_another_app.json)[1], "nx -");
+}
+
+#[tokio::test]
 async fn a_message_that_no_provider_can_carry_is_previewed_with_the_reasons() {
     let gateway = TestGateway::start(&format!("{HUAWEI}[routes.sms.match]\ncountries = [\"HK\"]")).await;
     let found = preview(&gateway, &json!({ "to": "+85260123456", "text": "free text" })).await;

@@ -82,18 +82,28 @@ pub async fn preview(
     MayRead(identity): MayRead,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Preview>, ApiError> {
-    Ok(Json(look_ahead(&state, &identity, &body)?))
+    Ok(Json(look_ahead(&state, &identity, &body).await?))
 }
 
-fn look_ahead(state: &ApiState, identity: &Identity, body: &Value) -> Result<Preview, ApiError> {
+async fn look_ahead(state: &ApiState, identity: &Identity, body: &Value) -> Result<Preview, ApiError> {
     let (loaded, now) = (state.loaded.load(), state.clock.now());
     let app = loaded.config.apps.get(&identity.app).ok_or(ApiError::Unauthenticated)?;
     let draft = MessageDraft::read(body, Rules { config: &loaded.config, app, now })?;
     let mut warnings = of_content(&draft, identity);
     let (steps, route) = match route(&draft, identity, &loaded) {
         Ok(decision) => {
-            let steps = as_of_now(state, decision.considered, now, &mut warnings);
+            let mut steps = as_of_now(state, decision.considered, now, &mut warnings);
             warnings.extend(of_plan(state, identity, &draft, &decision.plan, &steps));
+            let template = draft.content.template.as_ref().map(|used| used.name.as_str());
+            // A test key's messages never leave, and so nobody is asked.
+            if !identity.test
+                && state.engine.has_opted_out(&identity.app, draft.to.as_str(), &decision.plan, template).await?
+            {
+                for step in steps.iter_mut().filter(|step| step.usable) {
+                    (step.usable, step.reason) = (false, Some(ErrorCode::RecipientOptedOut));
+                }
+                warnings.push("It would be refused: recipient_opted_out: The recipient has opted out.".to_owned());
+            }
             let faults = template_faults(&draft.content, &decision.plan, &loaded, "");
             warnings.extend(faults.first().map(|fault| format!("It would be refused: {}", fault.detail)));
             (steps, decision.plan.route)

@@ -237,7 +237,7 @@ async fn an_event_that_cannot_be_read_keeps_no_others_back() {
     is_sent(&gateway, "two").await;
     let tried = "select from webhook_queue where tries = 1 and lease is null";
     gateway.until("both failed", async || (gateway.database.count(tried).await == 2).then_some(())).await;
-    let mut connection = crate::support::database::connect(gateway.database.url()).await;
+    let mut connection = crate::support::database::connect(&gateway.database.url().parse().unwrap()).await;
     sqlx::raw_sql(
         "update events set state = '{\"status\": \"lost\"}' where id = (select id from events order by id limit 1)",
     )

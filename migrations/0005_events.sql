@@ -49,6 +49,8 @@ create table webhook_queue (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 
 create index webhook_queue_due on webhook_queue (app, receiver, due);
+-- For how long the oldest has been waiting. What is taken at the first try is never in it.
+create index webhook_queue_failed on webhook_queue (app, receiver, event_id) where tries > 0 and not asked_for;
 
 -- Addresses that answered 410: nothing more is sent there.
 create table webhook_switches (

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use chrono::TimeDelta;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
@@ -16,19 +17,30 @@ use super::{
 };
 use crate::domain::{Timestamp, event::DeliveryStatus, ids::EventId};
 
-/// A receiver for whom something waits.
+/// A receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// Whose it is.
     pub app: String,
     /// Empty for the app's webhook, else the origin of `callback_url`s.
     pub receiver: String,
-    /// When the first of it is due.
-    pub due: Timestamp,
 }
 
-/// The receivers for whom something waits that nobody has taken, those left out that asked for a pause.
-pub async fn lines(connection: &mut PgConnection, now: Timestamp) -> Result<Vec<Line>, StoreError> {
+/// What waits for a receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// For which one.
+    pub line: Line,
+    /// When the first of it is due that nobody has taken.
+    pub due: Option<Timestamp>,
+    /// When the oldest happened that was tried and not taken, those left out that somebody asked for.
+    pub oldest_failed: Option<Timestamp>,
+    /// It asked for a pause that is not over.
+    pub is_paused: bool,
+}
+
+/// The receivers for whom something waits.
+pub async fn lines(connection: &mut PgConnection, now: Timestamp) -> Result<Vec<Waiting>, StoreError> {
     // From one receiver to the next along the index: a long queue has as few of them as a short one.
     let rows = sqlx::query!(
         r#"with recursive line (app, receiver) as (
@@ -40,19 +52,52 @@ pub async fn lines(connection: &mut PgConnection, now: Timestamp) -> Result<Vec<
                    order by q.app, q.receiver limit 1
                ) as next
            )
-           select line.app as "app!", line.receiver as "receiver!", first.due as "due!"
-           from line cross join lateral (
-               select q.due from webhook_queue q
-               where q.app = line.app and q.receiver = line.receiver and (q.lease_until is null or q.lease_until < now())
-               order by q.due limit 1
-           ) as first
-           where not exists (select from webhook_pauses p
-                             where p.app = line.app and p.receiver = line.receiver and p.until > $1)"#,
+           select line.app as "app!", line.receiver as "receiver!",
+                  (select q.due from webhook_queue q
+                   where q.app = line.app and q.receiver = line.receiver and (q.lease_until is null or q.lease_until < now())
+                   order by q.due limit 1) as due,
+                  (select q.event_id from webhook_queue q
+                   where q.app = line.app and q.receiver = line.receiver and q.tries > 0 and not q.asked_for
+                   order by q.event_id limit 1) as oldest_failed,
+                  exists (select from webhook_pauses p
+                          where p.app = line.app and p.receiver = line.receiver and p.until > $1) as "is_paused!"
+           from line"#,
         now,
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| Line { app: row.app, receiver: row.receiver, due: row.due }).collect())
+    let rows = rows.into_iter().map(|row| Waiting {
+        line: Line { app: row.app, receiver: row.receiver },
+        due: row.due,
+        oldest_failed: row.oldest_failed.map(|id| EventId(id).time()),
+        is_paused: row.is_paused,
+    });
+    Ok(rows.collect())
+}
+
+/// A place among what waits for a receiver: by when it is due, then by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// When it is due.
+    pub due: Timestamp,
+    /// Which event it is.
+    pub event: Uuid,
+}
+
+impl Place {
+    /// Before everything.
+    pub const FIRST: Self = Self { due: Timestamp::UNIX_EPOCH, event: Uuid::nil() };
+}
+
+/// What was claimed.
+#[derive(Debug, Clone, Default)]
+pub struct Claims {
+    /// To be delivered, in the order in which it was due.
+    pub events: Vec<Claimed>,
+    /// How far it goes; none: there was nothing.
+    pub last: Option<Place>,
+    /// What cannot be read, and is failed by that.
+    pub unreadable: Vec<Uuid>,
 }
 
 /// An event that this process is about to deliver.
@@ -72,27 +117,32 @@ pub struct Claimed {
     pub lease: Uuid,
 }
 
-/// Takes what is due for a receiver until a time, without waiting for anybody. `webhook_url` is the app's as it is configured now.
+/// Takes what is due for a receiver after a place and until a time, without waiting for anybody. `webhook_url` is the app's as it is
+/// configured now.
 pub async fn claim(
     connection: &mut PgConnection,
     line: &Line,
     webhook_url: Option<&str>,
-    until: Timestamp,
+    (after, until): (Place, Timestamp),
     limit: i64,
     lease: Lease,
-) -> Result<Vec<Claimed>, StoreError> {
+) -> Result<Claims, StoreError> {
+    not_waiting_for_the_disk(&mut *connection).await?;
     let taken = sqlx::query!(
         r#"with due as (
                select event_id from webhook_queue
-               where app = $1 and receiver = $2 and due <= $3 and (lease_until is null or lease_until < now())
-               order by due limit $4
+               where app = $1 and receiver = $2 and (due, event_id) > ($3, $4) and due <= $5
+                 and (lease_until is null or lease_until < now())
+               order by due, event_id limit $6
                for update skip locked
            )
-           update webhook_queue q set lease = $5, lease_until = now() + make_interval(secs => $6)
+           update webhook_queue q set lease = $7, lease_until = now() + make_interval(secs => $8)
            from due where q.event_id = due.event_id
            returning q.event_id, q.due, q.tries, q.asked_for"#,
         line.app,
         line.receiver,
+        after.due,
+        after.event,
         until,
         limit,
         lease.token,
@@ -100,11 +150,13 @@ pub async fn claim(
     )
     .fetch_all(&mut *connection)
     .await?;
+    let mut claims =
+        Claims { last: taken.iter().map(|row| Place { due: row.due, event: row.event_id }).max(), ..Claims::default() };
     let ids: Vec<Uuid> = taken.iter().map(|row| row.event_id).collect();
-    let mut found: HashMap<Uuid, StoredEvent> =
-        events::with_ids(&mut *connection, &ids).await?.into_iter().map(|event| (event.id.0, event)).collect();
+    let mut found = readable(&mut *connection, &ids, &mut claims.unreadable).await?;
     let off = switched_off(&mut *connection, &line.app, webhook_url, &found).await?;
-    let lost: Vec<Uuid> = ids.iter().copied().filter(|id| !found.contains_key(id)).collect();
+    let lost = |id: &Uuid| !found.contains_key(id) && !claims.unreadable.contains(id);
+    let lost: Vec<Uuid> = ids.iter().copied().filter(lost).collect();
     if !lost.is_empty() {
         // Their day was dropped meanwhile.
         sqlx::query!("delete from webhook_queue where event_id = any($1)", &lost).execute(connection).await?;
@@ -122,9 +174,50 @@ pub async fn claim(
             lease: lease.token,
         })
     });
-    let mut claimed: Vec<Claimed> = claimed.collect();
-    claimed.sort_by_key(|claimed| (claimed.due, claimed.event.id));
-    Ok(claimed)
+    claims.events = claimed.collect();
+    claims.events.sort_by_key(|claimed| (claimed.due, claimed.event.id));
+    Ok(claims)
+}
+
+/// What a crash of the database takes back of this transaction is done once more, with the same ids: nobody waits for the disk.
+async fn not_waiting_for_the_disk(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::raw_sql("set local synchronous_commit = off").execute(connection).await?;
+    Ok(())
+}
+
+/// Events with what they are about. One that cannot be read is failed: the others do not wait for it.
+async fn readable(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+    unreadable: &mut Vec<Uuid>,
+) -> Result<HashMap<Uuid, StoredEvent>, StoreError> {
+    let mut events = Vec::new();
+    match events::with_ids(&mut *connection, ids).await {
+        Ok(all) => events = all,
+        Err(error) if error.lies_with_the_data() => {
+            for id in ids {
+                match events::with_ids(&mut *connection, std::slice::from_ref(id)).await {
+                    Ok(one) => events.extend(one),
+                    Err(error) if error.lies_with_the_data() => unreadable.push(*id),
+                    Err(error) => return Err(error),
+                }
+            }
+            fail(connection, unreadable).await?;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(events.into_iter().map(|event| (event.id.0, event)).collect())
+}
+
+async fn fail(connection: &mut PgConnection, ids: &[Uuid]) -> Result<(), StoreError> {
+    sqlx::query!(
+        "with over as (delete from webhook_queue where event_id = any($1) returning event_id)
+         update events e set delivery = 'failed', last_error = 'it cannot be read' from over where e.id = over.event_id",
+        ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Which of the addresses in hand answered 410.
@@ -166,8 +259,10 @@ pub struct Tried {
     pub error: Option<String>,
 }
 
-/// Writes down what came of tries. Whose lease is lost changes nothing any more: somebody else has it, or has asked for it anew.
+/// Writes down what came of tries, which are sorted by their events. Whose lease is lost changes nothing any more: somebody else has
+/// it, or has asked for it anew.
 pub async fn record(connection: &mut PgConnection, results: &[Tried]) -> Result<(), StoreError> {
+    not_waiting_for_the_disk(&mut *connection).await?;
     let ids: Vec<Uuid> = results.iter().map(|result| result.event.0).collect();
     let leases: Vec<Uuid> = results.iter().map(|result| result.lease).collect();
     let deliveries: Vec<&str> = results.iter().map(|result| result.delivery.as_str()).collect();
@@ -178,23 +273,28 @@ pub async fn record(connection: &mut PgConnection, results: &[Tried]) -> Result<
     let codes: Vec<Option<i16>> = results.iter().map(|result| result.status_code.map(small)).collect();
     let errors: Vec<Option<&str>> = results.iter().map(|result| result.error.as_deref()).collect();
     sqlx::query!(
+        // The rows of the queue decide, once they are locked: until then it may be asked for anew. Whoever writes to both tables
+        // locks those first, in the order of their ids.
         "with n as materialized (
-             select u.*, coalesce(q.lease = u.lease, false) as counts
+             select *
              from unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::smallint[], $6::text[],
                          $7::timestamptz[], $8::smallint[], $9::text[])
                   as u (id, lease, delivery, next, tries, url, at, code, error)
-             left join webhook_queue q on q.event_id = u.id
+         ), held as materialized (
+             select q.event_id from n join webhook_queue q on q.event_id = n.id and q.lease = n.lease
+             order by q.event_id for update of q
          ), again as (
              update webhook_queue q set due = n.next, tries = n.tries, lease = null, lease_until = null
-             from n where q.event_id = n.id and n.counts and n.next is not null
+             from held join n on n.id = held.event_id where q.event_id = held.event_id and n.next is not null
          ), over as (
-             delete from webhook_queue q using n where q.event_id = n.id and n.counts and n.next is null
+             delete from webhook_queue q using held join n on n.id = held.event_id
+             where q.event_id = held.event_id and n.next is null
          )
          update events e
          set delivery = n.delivery, tries = e.tries + (n.url is not null)::int, url = coalesce(n.url, e.url),
              tried_at = case when n.url is null then e.tried_at else n.at end,
              last_status_code = case when n.url is null then e.last_status_code else n.code end, last_error = n.error
-         from n where e.id = n.id and n.counts",
+         from held join n on n.id = held.event_id where e.id = held.event_id",
         &ids,
         &leases,
         &deliveries as &[&str],
@@ -300,19 +400,25 @@ pub async fn redeliver(
     Ok(query.build().execute(connection).await?.rows_affected() > 0)
 }
 
-/// Queues events once more, from the oldest on: so many at once. Gives back how many those were and the last of them.
+/// From one event of many that are asked for at once to the next: what happens meanwhile goes between them.
+const APART: TimeDelta = TimeDelta::milliseconds(10);
+
+/// Queues events once more, from the oldest on: so many at once, but at most `limit`. `before` is how many were queued so already. Gives
+/// back which those are.
 pub async fn redeliver_some(
     connection: &mut PgConnection,
     filter: &EventFilter,
     after: Option<Uuid>,
+    (before, limit): (i64, i64),
     now: Timestamp,
 ) -> Result<Vec<Uuid>, StoreError> {
-    let ids = some(&mut *connection, filter, after, AT_ONCE).await?;
+    let ids = some(&mut *connection, filter, after, AT_ONCE.min(limit)).await?;
     let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(ids) };
     let mut query =
         QueryBuilder::<Postgres>::new("with e as (select e.id, e.app, e.receiver from events e where e.id = any(");
     query.push_bind(ids.clone()).push(") and e.id between ").push_bind(*first).push(" and ").push_bind(*last);
-    queue_again(&mut query, now);
+    let before = i32::try_from(before).unwrap_or(i32::MAX);
+    queue_again(&mut query, now + APART * before);
     query.build().execute(connection).await?;
     Ok(ids)
 }
@@ -344,10 +450,12 @@ fn queue_again(query: &mut QueryBuilder<Postgres>, now: Timestamp) {
         "), queued as (insert into webhook_queue (event_id, app, receiver, due, asked_for) select id, app, receiver, ",
     );
     query.push_bind(now);
+    query.push(" + (row_number() over (order by id) - 1) * make_interval(secs => ");
+    query.push_bind(APART.as_seconds_f64());
     // Who is delivering it just now loses it: what was asked for comes after that.
     query.push(
-        ", true from e on conflict (event_id) do update
-         set due = excluded.due, tries = 0, asked_for = true, lease = null, lease_until = null)
-         update events set delivery = 'pending' from e where events.id = e.id",
+        "), true from e order by id on conflict (event_id) do update
+         set due = excluded.due, tries = 0, asked_for = true, lease = null, lease_until = null returning event_id)
+         update events set delivery = 'pending' from queued where events.id = queued.event_id",
     );
 }

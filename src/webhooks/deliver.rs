@@ -1,5 +1,8 @@
 //! One try to deliver one event: where to, with what, and what its answer means.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
 use reqwest::header::{HeaderMap, HeaderValue};
 use url::Url;
 
@@ -20,14 +23,6 @@ use crate::{
     },
 };
 
-/// An event that this process tries to deliver.
-#[derive(Debug)]
-pub(super) struct Try {
-    pub claimed: Claimed,
-    /// It is not due: whatever comes of it, its turn stays.
-    pub is_probe: bool,
-}
-
 /// What came of the call itself.
 enum Outcome {
     /// There is nowhere to send it.
@@ -41,21 +36,32 @@ enum Outcome {
 }
 
 /// Tries it, and says what is to be written down.
-pub(super) async fn deliver(engine: &Engine, poster: &Poster, state: &LineState, line: &Line, tried: Try) -> Entry {
+pub(super) async fn deliver(
+    engine: &Engine,
+    poster: &Poster,
+    state: &LineState,
+    line: &Line,
+    claimed: Claimed,
+) -> Entry {
     let began = engine.clock().now();
     let config = engine.live().config.clone();
-    let outcome = attempt(&config, poster, &tried.claimed, began).await;
+    // Where and why is told by the panic itself. Without an end it would come back each time that the lease runs out.
+    let outcome = AssertUnwindSafe(attempt(&config, poster, &claimed, began))
+        .catch_unwind()
+        .await
+        .unwrap_or(Outcome::Never("the program failed at it"));
     let now = engine.clock().now();
-    let entry = judge(line, tried, outcome, began, now);
-    match entry.tried.delivery {
-        DeliveryStatus::Delivered => {
+    let entry = judge(line, &claimed, outcome, began, now);
+    // What was not sent says nothing about the receiver.
+    if entry.tried.url.is_some() {
+        if entry.tried.delivery == DeliveryStatus::Delivered {
             // Somebody has to look again.
-            if state.taken() {
+            if state.taken(now) {
                 engine.tell();
             }
+        } else {
+            state.not_taken(now, entry.paused_until);
         }
-        DeliveryStatus::Pending | DeliveryStatus::Failed => state.not_taken(now, entry.paused_until),
-        DeliveryStatus::Skipped => {}
     }
     entry
 }
@@ -77,7 +83,7 @@ async fn attempt(config: &Config, poster: &Poster, claimed: &Claimed, now: Times
         return Outcome::Never("it cannot be written");
     };
     let Some(headers) = headers(app, event, now, &body) else { return Outcome::Never("it cannot be signed") };
-    let answer = poster.post(&url, headers, body).await;
+    let answer = poster.post(&url, headers, body, now).await;
     Outcome::Sent(url, answer)
 }
 
@@ -100,8 +106,7 @@ fn headers(app: &App, event: &StoredEvent, now: Timestamp, body: &[u8]) -> Optio
     Some(headers)
 }
 
-fn judge(line: &Line, tried: Try, outcome: Outcome, began: Timestamp, now: Timestamp) -> Entry {
-    let Try { claimed, is_probe } = tried;
+fn judge(line: &Line, claimed: &Claimed, outcome: Outcome, began: Timestamp, now: Timestamp) -> Entry {
     let mut entry = Entry {
         tried: Tried {
             event: claimed.event.id,
@@ -131,7 +136,7 @@ fn judge(line: &Line, tried: Try, outcome: Outcome, began: Timestamp, now: Times
             match answer {
                 Ok(answer) => {
                     entry.tried.status_code = Some(answer.status);
-                    match heard(&mut entry, &claimed, url, answer, now) {
+                    match heard(&mut entry, claimed, url, answer, now) {
                         Some(error) => error,
                         None => return entry,
                     }
@@ -141,7 +146,7 @@ fn judge(line: &Line, tried: Try, outcome: Outcome, began: Timestamp, now: Times
         }
     };
     entry.tried.error = Some(error);
-    again(&mut entry, &claimed, is_probe, now);
+    again(&mut entry, claimed, began, now);
     entry
 }
 
@@ -171,9 +176,10 @@ fn heard(entry: &mut Entry, claimed: &Claimed, url: Url, answer: Answer, now: Ti
     })
 }
 
-/// When it is tried again, if it is.
-fn again(entry: &mut Entry, claimed: &Claimed, is_probe: bool, now: Timestamp) {
-    let due = if is_probe {
+/// When it is tried again, if it is. Before its time it was tried for the receiver's sake: its turn stays, and that was none of its
+/// tries.
+fn again(entry: &mut Entry, claimed: &Claimed, began: Timestamp, now: Timestamp) {
+    let due = if claimed.due > began {
         Some(claimed.due)
     } else {
         entry.tried.tries = claimed.tries.saturating_add(1);

@@ -27,19 +27,22 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use self::{deliver::Try, line::LineState, post::Poster, record::Entry};
+use self::{line::LineState, post::Poster, record::Entry};
 use crate::{
     config::Config,
     dispatch::{Engine, writers},
-    domain::Timestamp,
+    domain::{Timestamp, ids::EventId},
     error_chain::chain,
     store::{
         Db, StoreError,
-        deliveries::{self, Claimed, Line},
+        deliveries::{self, Claims, Line, Place, Waiting},
         life::Lease,
     },
 };
@@ -58,6 +61,12 @@ const REMEMBERED: usize = 1024;
 /// Whatever waits for a receiver is due before this.
 const WHENEVER: chrono::TimeDelta = chrono::TimeDelta::days(3650);
 
+/// Receivers that are claimed for at once: the engine's other work needs its connections too.
+const CLAIMS: usize = 2;
+/// With less room than this it is waited for a little, so that several events share a claim.
+const ROOM: usize = 4;
+const ROOM_WITHIN: Duration = Duration::from_millis(10);
+
 type Key = (String, String);
 
 /// Delivers events until it is told to end.
@@ -72,6 +81,7 @@ struct Shared {
     poster: Poster,
     lines: Mutex<HashMap<Key, Arc<LineState>>>,
     results: mpsc::Sender<Entry>,
+    claims: Semaphore,
     tries: TaskTracker,
     /// What is not answered by now is not waited for.
     cut: CancellationToken,
@@ -90,6 +100,7 @@ impl Sender {
                 poster: Poster::new()?,
                 lines: Mutex::default(),
                 results,
+                claims: Semaphore::new(CLAIMS),
                 tries: TaskTracker::new(),
                 cut: CancellationToken::new(),
                 ended: CancellationToken::new(),
@@ -101,7 +112,16 @@ impl Sender {
             record::record(&engine, group).await;
         });
         let of_task = sender.clone();
-        sender.shared.tries.spawn(async move { of_task.run().await });
+        sender.shared.tries.spawn(async move {
+            // In a task of its own, so that a panic is not the end of all webhooks.
+            while let Err(panic) = tokio::spawn(of_task.clone().run()).await {
+                if !panic.is_panic() {
+                    return;
+                }
+                tracing::error!(part = "webhooks", error = chain(&panic), "looking for what is due panicked");
+                of_task.shared.engine.pause(AFTER_FAILURE).await;
+            }
+        });
         Ok(sender)
     }
 
@@ -149,14 +169,18 @@ impl Sender {
         .await?;
         *seen = Some(config);
         tell_lag(&lines, lagging, now);
-        for line in lines {
+        for Waiting { line, due, is_paused, .. } in lines {
+            let Some(due) = due.filter(|_| !is_paused) else { continue };
             let state = self.state_of(&line);
-            let due = line.due <= now || state.is_catching_up();
-            if (due || state.probe(now)) && !state.is_paused(now) && state.take() {
+            let due = due <= now || state.ahead().is_some();
+            if (due || state.probe(now))
+                && !state.is_paused(now)
+                && let Some(taken) = state.take()
+            {
                 let of_task = self.clone();
                 self.shared.tries.spawn(async move {
                     of_task.run_line(&line, &state, !due).await;
-                    state.give_back();
+                    drop(taken);
                 });
             }
         }
@@ -175,35 +199,30 @@ impl Sender {
     async fn run_line(&self, line: &Line, state: &Arc<LineState>, is_probe: bool) {
         let engine = &self.shared.engine;
         while !engine.stopping() && !state.is_paused(engine.clock().now()) {
-            let Ok(mut room) = state.slots.clone().acquire_owned().await else { return };
-            let more = u32::try_from(state.slots.available_permits()).unwrap_or(0);
-            if !is_probe && let Ok(more) = state.slots.clone().try_acquire_many_owned(more) {
-                room.merge(more);
-            }
+            let Some(mut room) = room(state, is_probe).await else { return };
             if engine.stopping() {
                 return;
             }
-            let catching_up = state.is_catching_up();
-            let claimed = match self.claim(line, room.num_permits(), is_probe || catching_up).await {
-                Ok(claimed) => claimed,
+            let claims = match self.claim_next(line, state, room.num_permits(), is_probe).await {
+                Ok(claims) => claims,
                 Err(error) => {
                     tracing::error!(part = "webhooks", error = chain(&error), "the database did not do it");
                     return;
                 }
             };
-            if claimed.is_empty() {
-                if !catching_up {
-                    return;
-                }
-                state.caught_up();
+            for event in &claims.unreadable {
+                tracing::error!(part = "webhooks", event = %EventId(*event), "an event cannot be read and is failed");
             }
-            for claimed in claimed {
+            if claims.last.is_none() {
+                return;
+            }
+            for claimed in claims.events {
                 let Some(slot) = room.split(1) else { break };
                 let (of_task, line, state) = (self.clone(), line.clone(), state.clone());
                 self.shared.tries.spawn(async move {
                     let Shared { engine, poster, results, cut, .. } = &*of_task.shared;
                     tokio::select! {
-                        entry = deliver::deliver(engine, poster, &state, &line, Try { claimed, is_probe }) => {
+                        entry = deliver::deliver(engine, poster, &state, &line, claimed) => {
                             drop(results.send(entry).await);
                         }
                         // Its lease runs out, and it is sent again.
@@ -218,19 +237,61 @@ impl Sender {
         }
     }
 
-    async fn claim(&self, line: &Line, room: usize, whenever: bool) -> Result<Vec<Claimed>, StoreError> {
+    /// What is due; and if that is nothing, what a receiver that is back has been waiting for.
+    async fn claim_next(
+        &self,
+        line: &Line,
+        state: &LineState,
+        room: usize,
+        is_probe: bool,
+    ) -> Result<Claims, StoreError> {
+        let now = self.shared.engine.clock().now();
+        if is_probe {
+            return self.claim(line, (Place::FIRST, now + WHENEVER), room).await;
+        }
+        let due = self.claim(line, (Place::FIRST, now), room).await?;
+        if due.last.is_some() {
+            return Ok(due);
+        }
+        let Some(from) = state.ahead() else { return Ok(due) };
+        let claims = self.claim(line, (from, now + WHENEVER), room).await?;
+        state.went_ahead(from, claims.last);
+        Ok(claims)
+    }
+
+    async fn claim(&self, line: &Line, range: (Place, Timestamp), room: usize) -> Result<Claims, StoreError> {
         let engine = &self.shared.engine;
-        let (config, now) = (engine.live().config.clone(), engine.clock().now());
+        let config = engine.live().config.clone();
         let webhook = config.apps.get(&line.app).and_then(|app| app.webhook_url.as_ref());
         let (webhook, line) = (webhook.map(|url| url.as_str().to_owned()), line.clone());
-        let until = if whenever { now + WHENEVER } else { now };
         let limit = i64::try_from(room).unwrap_or(i64::MAX);
         let lease = Lease { token: Uuid::new_v4(), length: line::LEASE };
+        // It is never closed.
+        let _turn = self.shared.claims.acquire().await.ok();
         Db::unit(&engine.db().work, move |connection| {
-            Box::pin(async move { deliveries::claim(connection, &line, webhook.as_deref(), until, limit, lease).await })
+            Box::pin(async move { deliveries::claim(connection, &line, webhook.as_deref(), range, limit, lease).await })
         })
         .await
     }
+}
+
+/// Room for events on their way: for one of them, or for all that there is, when that is little after a short wait.
+async fn room(state: &LineState, for_one: bool) -> Option<OwnedSemaphorePermit> {
+    let mut room = state.slots.clone().acquire_owned().await.ok()?;
+    if for_one {
+        return Some(room);
+    }
+    let more = u32::try_from(state.slots.available_permits()).unwrap_or(0);
+    if let Ok(more) = state.slots.clone().try_acquire_many_owned(more) {
+        room.merge(more);
+    }
+    let missing = u32::try_from(ROOM.saturating_sub(room.num_permits())).unwrap_or(0);
+    if missing > 0
+        && let Ok(Ok(more)) = timeout(ROOM_WITHIN, state.slots.clone().acquire_many_owned(missing)).await
+    {
+        room.merge(more);
+    }
+    Some(room)
 }
 
 fn webhooks_of(config: &Config) -> Vec<(String, String)> {
@@ -238,16 +299,17 @@ fn webhooks_of(config: &Config) -> Vec<(String, String)> {
     apps.filter_map(|(name, app)| Some((name.clone(), app.webhook_url.as_ref()?.as_str().to_owned()))).collect()
 }
 
-/// Tells the metrics for how long the first event of each app has been waiting beyond its time.
-fn tell_lag(lines: &[Line], lagging: &mut HashSet<String>, now: Timestamp) {
+/// Tells the metrics for how long the oldest event of each app has been waiting, also while its receiver is away or asked for a pause.
+fn tell_lag(lines: &[Waiting], lagging: &mut HashSet<String>, now: Timestamp) {
     let mut lags: BTreeMap<&str, f64> = lagging.iter().map(|app| (app.as_str(), 0.0)).collect();
-    for line in lines {
-        let lag = (now - line.due).to_std().unwrap_or_default().as_secs_f64();
-        let worst = lags.entry(&line.app).or_default();
+    for waiting in lines {
+        let since = waiting.due.into_iter().chain(waiting.oldest_failed).min().unwrap_or(now);
+        let lag = (now - since).to_std().unwrap_or_default().as_secs_f64();
+        let worst = lags.entry(&waiting.line.app).or_default();
         *worst = worst.max(lag);
     }
     for (app, lag) in &lags {
         metrics::gauge!("sms_gateway_webhook_lag_seconds", "app" => (*app).to_owned()).set(*lag);
     }
-    *lagging = lines.iter().map(|line| line.app.clone()).collect();
+    *lagging = lines.iter().map(|waiting| waiting.line.app.clone()).collect();
 }

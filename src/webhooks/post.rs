@@ -7,12 +7,12 @@ use std::{fmt, time::Duration};
 
 use reqwest::{
     Client,
-    header::{CONTENT_TYPE, HeaderMap, USER_AGENT},
+    header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, USER_AGENT},
 };
 use tokio::time::timeout;
 use url::Url;
 
-use crate::{error_chain::chain, providers::http::retry_after, tls};
+use crate::{domain::Timestamp, error_chain::chain, providers::http::retry_after, tls};
 
 /// From the first byte of the connection to the head of the answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
@@ -70,7 +70,7 @@ impl Poster {
     }
 
     /// Posts JSON. An error says why there is no answer.
-    pub async fn post(&self, url: &Url, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, String> {
+    pub async fn post(&self, url: &Url, headers: HeaderMap, body: Vec<u8>, now: Timestamp) -> Result<Answer, String> {
         let request = self
             .client
             .post(url.clone())
@@ -82,6 +82,12 @@ impl Poster {
             Ok(answered) => answered.map_err(told)?,
             Err(_) => return Err(format!("no answer within {} s", self.answer_within.as_secs())),
         };
+        // A date is measured against the receiver's clock, and against ours if it does not tell.
+        if !response.headers().contains_key(DATE)
+            && let Ok(now) = HeaderValue::from_str(&now.to_rfc2822())
+        {
+            response.headers_mut().insert(DATE, now);
+        }
         let answer = Answer { status: response.status().as_u16(), retry_after: retry_after(response.headers()) };
         let reading = async {
             let mut read = 0;
@@ -110,11 +116,15 @@ mod tests {
     use super::*;
     use crate::providers::scripted_server::{Script, Server, refused_url, reply};
 
+    fn at_nine() -> Timestamp {
+        "2026-03-01T09:00:00Z".parse().unwrap()
+    }
+
     async fn post(script: Script) -> Result<Answer, String> {
         let server = Server::start(script).await;
         let url = format!("{}/hook?token=hunter2", server.url()).parse().unwrap();
         let poster = Poster::that_waits(Duration::from_secs(1)).unwrap();
-        let answer = poster.post(&url, HeaderMap::new(), b"{}".to_vec()).await;
+        let answer = poster.post(&url, HeaderMap::new(), b"{}".to_vec(), at_nine()).await;
         assert_eq!(server.connections(), 1, "sent once and never again");
         answer
     }
@@ -123,6 +133,13 @@ mod tests {
     async fn the_status_and_the_wait_are_read() {
         let bytes = reply("429 Slow\r\nRetry-After: 12", b"slow down");
         let expected = Answer { status: 429, retry_after: Some(Duration::from_secs(12)) };
+        assert_eq!(post(Script::ReadThenWrite(bytes)).await, Ok(expected));
+    }
+
+    #[tokio::test]
+    async fn a_date_is_measured_against_our_clock_where_the_receiver_tells_none() {
+        let bytes = reply("503 Busy\r\nRetry-After: Sun, 01 Mar 2026 09:00:40 GMT", b"");
+        let expected = Answer { status: 503, retry_after: Some(Duration::from_secs(40)) };
         assert_eq!(post(Script::ReadThenWrite(bytes)).await, Ok(expected));
     }
 
@@ -147,7 +164,7 @@ mod tests {
         let error = post(Script::ReadThenClose).await.unwrap_err();
         assert!(!error.contains("hunter2") && !error.is_empty(), "{error}");
         let refused = format!("{}?token=hunter2", refused_url().await).parse().unwrap();
-        let error = Poster::new().unwrap().post(&refused, HeaderMap::new(), Vec::new()).await.unwrap_err();
+        let error = Poster::new().unwrap().post(&refused, HeaderMap::new(), Vec::new(), at_nine()).await.unwrap_err();
         assert!(!error.contains("hunter2") && error.contains("refused"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Writing down what came of tries, many in one commit.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     dispatch::Engine,
@@ -36,8 +36,14 @@ pub(super) enum Switch {
     On(String),
 }
 
-pub(super) async fn record(engine: &Engine, group: Vec<Entry>) {
+pub(super) async fn record(engine: &Engine, mut group: Vec<Entry>) {
     group.iter().for_each(count);
+    // Rows are locked in this order by everybody.
+    group.sort_by_key(|entry| entry.tried.event);
+    write_down(engine, group).await;
+}
+
+async fn write_down(engine: &Engine, group: Vec<Entry>) {
     let (group, mut tries_at_the_end) = (Arc::new(group), 0);
     loop {
         let of_unit = group.clone();
@@ -46,6 +52,13 @@ pub(super) async fn record(engine: &Engine, group: Vec<Entry>) {
         let Err(error) = written.await else { return };
         tracing::error!(error = chain(&error), "what came of webhooks was not written down");
         tries_at_the_end += u32::from(engine.stopping());
+        if error.lies_with_the_data() && group.len() > 1 {
+            // What no row can hold must not keep the others back.
+            for entry in group.iter() {
+                Box::pin(write_down(engine, vec![entry.clone()])).await;
+            }
+            return;
+        }
         if error.lies_with_the_data() || tries_at_the_end >= TRIES_AT_THE_END {
             return;
         }
@@ -56,20 +69,44 @@ pub(super) async fn record(engine: &Engine, group: Vec<Entry>) {
 async fn write(connection: &mut sqlx::PgConnection, group: &[Entry]) -> Result<(), StoreError> {
     let tried: Vec<Tried> = group.iter().map(|entry| entry.tried.clone()).collect();
     deliveries::record(&mut *connection, &tried).await?;
+    // One row each, in the same order wherever that is done.
+    let (mut switches, mut pauses) = (BTreeMap::new(), BTreeMap::new());
     for entry in group {
+        let line = (entry.app.as_str(), entry.receiver.as_str());
         match &entry.switch {
-            Some(Switch::Off(url)) => {
-                let line = (entry.app.as_str(), entry.receiver.as_str());
-                deliveries::switch_off(&mut *connection, line, url, entry.tried.at).await?;
-            }
-            Some(Switch::On(url)) => deliveries::switch_on(&mut *connection, &entry.app, url).await?,
+            Some(Switch::Off(url)) => note_switch(&mut switches, entry, line, url, true),
+            Some(Switch::On(url)) => note_switch(&mut switches, entry, line, url, false),
             None => {}
         }
         if let Some(until) = entry.paused_until {
-            deliveries::pause(&mut *connection, &entry.app, &entry.receiver, until).await?;
+            let longest = pauses.entry(line).or_insert(until);
+            *longest = until.max(*longest);
         }
     }
+    for ((app, url), (at, off, receiver)) in switches {
+        if off {
+            deliveries::switch_off(&mut *connection, (app, receiver), url, at).await?;
+        } else {
+            deliveries::switch_on(&mut *connection, app, url).await?;
+        }
+    }
+    for ((app, receiver), until) in pauses {
+        deliveries::pause(&mut *connection, app, receiver, until).await?;
+    }
     Ok(())
+}
+
+/// The last answer of an address counts.
+fn note_switch<'a>(
+    switches: &mut BTreeMap<(&'a str, &'a str), (Timestamp, bool, &'a str)>,
+    entry: &Entry,
+    (app, receiver): (&'a str, &'a str),
+    url: &'a str,
+    off: bool,
+) {
+    let new = (entry.tried.at, off, receiver);
+    let last = switches.entry((app, url)).or_insert(new);
+    *last = new.max(*last);
 }
 
 fn count(entry: &Entry) {

@@ -21,6 +21,9 @@ pub const JITTER: f64 = 0.1;
 /// A receiver that asks for a longer pause is tried again all the same.
 pub const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
+/// A receiver that took nothing for so long was away: when it takes something again, what waits for it goes at once.
+pub const AWAY: Duration = Duration::from_secs(30);
+
 /// While a receiver does not take anything, one event is tried out of turn every so often: an eighth of the time that it has been
 /// away, but not more often and not more rarely than this.
 const PROBE_GAPS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(5));

@@ -52,7 +52,10 @@ async fn what_is_not_taken_is_tried_over_a_day_and_then_failed() {
     let gaps = [5, 30, 120, 600, 1800, 3600, 7200, 14_400, 21_600, 36_000];
     for (index, gap) in gaps.iter().enumerate() {
         let tries = index + 1;
-        let found = event(&gateway, |delivery| delivery["tries"] == tries).await;
+        // What is tried out of turn is none of these.
+        let queued = format!("select from webhook_queue where tries = {tries} and lease is null");
+        gateway.until("it was tried", async || (gateway.database.count(&queued).await == 1).then_some(())).await;
+        let found = event(&gateway, |delivery| delivery["status"] == "pending").await;
         let delivery = &found["delivery"];
         assert_eq!(
             (string(&delivery["status"]), string(&delivery["last_error"])),
@@ -61,11 +64,11 @@ async fn what_is_not_taken_is_tried_over_a_day_and_then_failed() {
         let next = time(&delivery["next_try_at"]);
         let waits = (next - time(&delivery["last_try_at"])).as_seconds_f64();
         let gap = f64::from(*gap);
-        assert!(waits >= gap * 0.9 && waits <= gap * 1.1 + 1.0, "{waits} s after try {tries}");
+        assert!(waits >= gap * 0.9 - 2.0 && waits <= gap * 1.1 + 1.0, "{waits} s after try {tries}");
         gateway.advance((next - gateway.clock.now()).to_std().unwrap_or_default());
     }
     let found = event(&gateway, |delivery| delivery["status"] == "failed").await;
-    assert_eq!((&found["delivery"]["tries"], &found["delivery"]["next_try_at"]), (&json!(11), &json!(null)));
+    assert!(found["delivery"]["tries"].as_u64() >= Some(11) && found["delivery"]["next_try_at"].is_null(), "{found}");
     let ids: BTreeSet<String> = receiver.calls().into_iter().map(|call| call.id).collect();
     assert_eq!(ids.len(), 1);
 }
@@ -170,7 +173,7 @@ async fn a_receiver_that_asks_for_a_pause_gets_it() {
         receiver.answer(|_| Reply::status(200));
         is_sent(&gateway, "two").await;
         gateway.advance(Duration::from_secs(80));
-        // By then another app's event is delivered, so that this one was looked at too.
+        // Longer than from one look at what is due to the next.
         tokio::time::sleep(Duration::from_millis(700)).await;
         assert_eq!(receiver.calls().len(), 1, "{status} {wait}");
         gateway.advance(Duration::from_secs(20));
@@ -196,16 +199,60 @@ async fn a_receiver_that_hangs_delays_no_other_one() {
     dead.answer(|_| Reply::status(200).after(Duration::from_secs(14)));
     let config = format!("{NXCLOUD}{}[apps.bank]{}", dead.configured(), alive.configured());
     let gateway = TestGateway::start(&config).await;
-    for index in 0..40 {
-        is_sent(&gateway, &format!("{index}")).await;
+    for index in 0..20 {
+        gateway.text(TO, &format!("{index}")).await;
     }
-    dead.until_calls(16).await;
+    let first = dead.until_calls(16).await[0].at;
     let began = Instant::now();
     let answer = gateway.client.post(BANK, "/v1/messages", &json!({ "to": TO, "text": "quick" })).await;
     assert_eq!(answer.status, 202);
     alive.until_calls(1).await;
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
-    assert_eq!(dead.calls().len(), 16, "no more at once than there is room for");
+    let before_an_answer = dead.calls().iter().filter(|call| call.at < first + Duration::from_secs(14)).count();
+    assert_eq!(before_an_answer, 16, "no more at once than there is room for");
+}
+
+#[tokio::test]
+async fn an_event_that_fails_beside_others_keeps_its_tries() {
+    let receiver = Receiver::start().await;
+    receiver.answer(|call| Reply::status(if string(&call.message()["text"]) == "bad" { 500 } else { 200 }));
+    let gateway = start(&receiver).await;
+    is_sent(&gateway, "bad").await;
+    for index in 0..30 {
+        is_sent(&gateway, &format!("{index}")).await;
+    }
+    let delivered = "select from events where delivery = 'delivered'";
+    gateway.until("the others", async || (gateway.database.count(delivered).await == 30).then_some(())).await;
+    // Its second try is due after five seconds, which are not over for the gateway's clock unless the machine is slow.
+    assert_eq!(gateway.database.count("select from webhook_queue where tries <= 2").await, 1);
+    assert_eq!(gateway.database.count("select from events where delivery = 'pending'").await, 1);
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_keeps_no_others_back() {
+    let receiver = Receiver::start().await;
+    receiver.answer(|_| Reply::status(500));
+    let gateway = start(&receiver).await;
+    is_sent(&gateway, "one").await;
+    is_sent(&gateway, "two").await;
+    let tried = "select from webhook_queue where tries = 1 and lease is null";
+    gateway.until("both failed", async || (gateway.database.count(tried).await == 2).then_some(())).await;
+    let mut connection = crate::support::database::connect(&gateway.database.url().parse().unwrap()).await;
+    sqlx::raw_sql(
+        "update events set state = '{\"status\": \"lost\"}' where id = (select id from events order by id limit 1)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    receiver.answer(|_| Reply::status(200));
+    gateway.advance(Duration::from_secs(7));
+    let ended = async |how: &str| {
+        let query = format!("select from events where {how}");
+        gateway.until(how, async || (gateway.database.count(&query).await == 1).then_some(())).await;
+    };
+    ended("delivery = 'delivered'").await;
+    ended("delivery = 'failed' and last_error = 'it cannot be read'").await;
+    assert_eq!(gateway.database.count("select from webhook_queue").await, 0);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     api::{inbound_messages::InboundMessage, messages::answer::Message},
     domain::{
+        batch::Batch,
         event::{DeliveryStatus, EventType},
         ids::EventId,
     },
@@ -23,7 +24,7 @@ pub struct Event {
     pub timestamp: DateTime<Utc>,
     /// Among the events of one message: 1, 2, 3…
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, nullable = false)]
     pub sequence: Option<u32>,
     /// What it happened to.
     pub data: EventData,
@@ -34,13 +35,15 @@ pub struct Event {
 pub struct EventData {
     /// The message as it was then.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub message: Option<Box<Message>>,
     /// The message that arrived.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub inbound_message: Option<Box<InboundMessage>>,
     /// The batch as it was then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Batch>, nullable = false)]
     pub batch: Option<serde_json::Value>,
 }
 
@@ -59,7 +62,7 @@ pub struct StoredEvent {
     pub timestamp: DateTime<Utc>,
     /// Among the events of one message: 1, 2, 3…
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, nullable = false)]
     pub sequence: Option<u32>,
     /// What it happened to.
     pub data: EventData,

@@ -46,11 +46,13 @@ pub struct RedeliverRange {
     created_before: DateTime<Utc>,
     /// Of this type only.
     #[serde(rename = "type")]
+    #[schema(nullable = false)]
     kind: Option<EventType>,
     /// Whose delivery stands so.
+    #[schema(nullable = false)]
     delivery_status: Option<DeliveryStatus>,
     /// For operators; an app's key means its own app.
-    #[schema(pattern = "^[a-z][a-z0-9_]{0,62}$")]
+    #[schema(pattern = "^[a-z][a-z0-9_]{0,62}$", nullable = false)]
     app: Option<String>,
 }
 
@@ -104,8 +106,10 @@ pub async fn redeliver_range(
     MayWrite(identity): MayWrite,
     JsonBody(body): JsonBody,
 ) -> Result<(StatusCode, Json<Redelivered>), ApiError> {
-    let filter = read_range(&body, &identity)?;
+    let mut filter = read_range(&body, &identity)?;
     let (pool, now) = (&state.engine.db().api, state.engine.clock().now());
+    // What happens from now on is delivered anyway; without this it might never end.
+    filter.created_before = filter.created_before.map(|before| before.min(now));
     let of_unit = filter.clone();
     let found = Db::unit(pool, move |connection| {
         Box::pin(async move { deliveries::some(connection, &of_unit, None, MOST + 1).await })
@@ -114,18 +118,20 @@ pub async fn redeliver_range(
         let detail = format!("More than {MOST} events fit. Ask for a shorter time.");
         return Err(ApiError::invalid(FieldError::at("/created_before", ProblemCode::OutOfRange, detail)));
     }
-    let (mut count, mut after) = (0, None);
-    loop {
+    let (mut count, mut after) = (0_i64, None);
+    while count < MOST {
         // In small commits: whatever else the database does goes on.
         let of_unit = filter.clone();
+        let part = (count, MOST - count);
         let queued = Db::unit(pool, move |connection| {
-            Box::pin(async move { deliveries::redeliver_some(connection, &of_unit, after, now).await })
+            Box::pin(async move { deliveries::redeliver_some(connection, &of_unit, after, part, now).await })
         });
         let queued = queued.await?;
         let Some(last) = queued.last() else { break };
-        (count, after) = (count + queued.len(), Some(*last));
+        (count, after) = (count.saturating_add(i64::try_from(queued.len()).unwrap_or(MOST)), Some(*last));
         state.engine.tell();
     }
+    let count = usize::try_from(count).unwrap_or_default();
     Ok((StatusCode::ACCEPTED, Json(Redelivered { count })))
 }
 

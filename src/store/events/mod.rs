@@ -176,6 +176,29 @@ async fn insert(
     let addresses: Vec<Option<String>> = new.iter().map(address).collect();
     let whom: Vec<String> = new.iter().map(|event| receiver(event.callback_url)).collect();
     // What has nowhere to go is written down and never looked at again.
+    if addresses.iter().all(Option::is_none) {
+        sqlx::query!(
+            "insert into events (id, app, type, message_id, batch_id, inbound_message_id, sequence, state, callback_url, receiver,
+                                 delivery)
+             select id, app, type, message_id, batch_id, inbound_message_id, sequence, state::jsonb, callback_url, receiver, 'skipped'
+             from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::smallint[], $8::text[],
+                         $9::text[], $10::text[])
+                  as u (id, app, type, message_id, batch_id, inbound_message_id, sequence, state, callback_url, receiver)",
+            &ids,
+            &apps as &[&str],
+            &types as &[&str],
+            &messages as &[Option<Uuid>],
+            &batches as &[Option<Uuid>],
+            &inbound as &[Option<Uuid>],
+            &sequences as &[Option<i16>],
+            &states as &[Option<&str>],
+            &callbacks as &[Option<&str>],
+            &whom,
+        )
+        .execute(connection)
+        .await?;
+        return Ok(());
+    }
     sqlx::query!(
         "with n as materialized (
              select u.*, u.address is not null

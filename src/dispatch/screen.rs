@@ -350,10 +350,6 @@ impl LastKnownDays {
         days.insert(app.to_owned(), known);
     }
 
-    fn forget(&self, app: &str) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(app);
-    }
-
     fn used(&self, app: &str, now: Timestamp) -> Option<u64> {
         let days = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         days.get(app).filter(|(day, _)| *day == now.date_naive()).map(|(_, used)| *used)

@@ -7,10 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    api::{
-        error::ApiError,
-        state::ApiState,
-    },
+    api::{error::ApiError, state::ApiState},
     domain::ids::time_of,
     keys::Identity,
     store::{Db, idempotency},

@@ -223,7 +223,12 @@ pub(super) const SOON: Duration = Duration::from_secs(1);
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Database(_) | StoreError::Overtaken | StoreError::CutOff | StoreError::Silent => {
+            StoreError::Database(_)
+            | StoreError::Overtaken
+            | StoreError::KeyHeld
+            | StoreError::Undone
+            | StoreError::CutOff
+            | StoreError::Silent => {
                 tracing::warn!(error = crate::error_chain::chain(&error), "the database could not be asked");
                 Self::Unavailable { retry_after: SOON, detail: "The database cannot be reached." }
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::{
     extract::Request,
-    http::{HeaderName, HeaderValue, Method},
+    http::{HeaderName, HeaderValue, Method, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -45,7 +45,12 @@ pub async fn admit(state: &ApiState, mut request: Request, next: Next) -> Respon
     let mut response = match take(state, &identity) {
         Ok(()) => {
             request.extensions_mut().insert(MaySend(identity.clone()));
-            next.run(request).await
+            let response = next.run(request).await;
+            // Nothing was done, or the same request will be made again.
+            if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+                state.loaded.load().send_rates.give_back(&identity.app);
+            }
+            response
         }
         Err(error) => error.into_response(),
     };

@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
 use super::{
+    batches::create::Rooms,
     providers::{BalanceAnswer, ProviderState},
     send_rates::SendRates,
     storing::Storing,
@@ -63,7 +64,7 @@ pub struct ApiState {
     /// Room for calls under `/v1`.
     pub admission: Arc<Semaphore>,
     /// Room for batches, which may be large.
-    pub batches: Arc<Semaphore>,
+    pub batches: Arc<Rooms>,
     /// Room for messages that are being stored.
     pub storing: Arc<Storing>,
     /// Balances asked for a moment ago.
@@ -81,7 +82,7 @@ impl ApiState {
             readiness: Arc::default(),
             metrics,
             admission: Arc::new(Semaphore::new(MAX_CALLS)),
-            batches: Arc::new(Semaphore::new(super::batches::create::MOST)),
+            batches: Arc::default(),
             storing: Arc::default(),
             balances: Arc::default(),
         }

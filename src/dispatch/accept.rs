@@ -4,10 +4,11 @@
 //! and when it is quiet a request is committed at once.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
 };
 
+use futures_util::StreamExt as _;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::timeout,
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use super::{
     ANSWER_WITHIN, Engine, LiveProvider,
     line::{self, Opened, Prepared, plan::Planner},
+    prefixes,
     screen::{ScreenedOut, screen},
     writers,
 };
@@ -30,6 +32,9 @@ use crate::{
         messages::{self, Insert},
     },
 };
+
+/// Parts of a group that are stored again at the same time.
+const AGAIN_AT_ONCE: usize = 4;
 
 type Write = (Insert, Option<IdempotencyKey>);
 type Answer = oneshot::Sender<Result<Accepted, NotAccepted>>;
@@ -91,8 +96,17 @@ pub(super) fn spawn(engine: &Engine, queue: mpsc::Receiver<Request>) {
     writers::spawn(engine, queue, &engine.shared.closed, tracker, |engine, group| async move {
         let size = u32::try_from(group.len()).unwrap_or(u32::MAX);
         metrics::histogram!("sms_gateway_accept_group_size").record(f64::from(size));
-        store(&engine, group).await;
+        let (of_limited, others) = by_limit(&engine, group);
+        tokio::join!(store(&engine, others), store(&engine, of_limited));
     });
+}
+
+/// Messages of apps with a daily limit, and the others. The count of such an app's day is locked until the commit, so that these
+/// may have to wait for it; the others shall not wait with them.
+fn by_limit(engine: &Engine, group: Vec<Request>) -> (Vec<Request>, Vec<Request>) {
+    let live = engine.live();
+    let is_limited = |app: &str| live.config.apps.get(app).is_some_and(|app| app.daily_limit.is_some());
+    group.into_iter().partition(|request| is_limited(&request.insert.message.app))
 }
 
 /// Stores one group. Requests of the group that share a key are one: the first is stored, the others replay it.
@@ -132,10 +146,17 @@ async fn store(engine: &Engine, group: Vec<Request>) {
             for (provider, prepared, mut slots) in std::mem::take(&mut outcome.calls) {
                 line::make_calls(engine, &provider, prepared, &mut slots);
             }
-            let repeats = after_refusals(engine, &outcome, &writes, repeats).await;
+            let stored = writes.iter().map(|(insert, _)| &insert.message);
+            let codes = stored.filter(|message| outcome.stored.contains(&message.id) && prefixes::counts(message));
+            engine.count_prefixes(codes.map(|message| &message.to));
+            let (repeats, again) = after_refusals(&outcome, &writes, repeats);
+            // What is durable does not wait for what is not.
             answer(engine, outcome, &writes, answers);
             for request in repeats {
                 replay(engine, request).await;
+            }
+            if !again.is_empty() {
+                Box::pin(store(engine, again)).await;
             }
         }
         Err(error) => {
@@ -183,30 +204,29 @@ fn provider_at_once(insert: &Insert) -> Option<&str> {
     insert.message.plan.steps.first().filter(|_| due).map(|step| step.provider.as_str())
 }
 
-/// A key that another process is just using is held there: its request waits in vain and must not take the others with it. Nor
-/// must one that no row can hold.
+/// What a group waited for in vain, a key that another process is just using or a count, is one app's: the others are stored again
+/// without it. So is each by itself when there was one that no row can hold.
 async fn not_stored(engine: &Engine, error: &StoreError, writes: &[Write], answers: Vec<Answer>) {
-    let in_use = error.is_lock_timeout() && writes.iter().any(|(_, key)| key.is_some());
-    if error.lies_with_the_data() && writes.len() > 1 {
-        for ((insert, key), answer) in writes.iter().zip(answers) {
-            let request = Request { insert: insert.clone(), key: key.clone(), answer };
-            Box::pin(store(engine, vec![request])).await;
-        }
-        return;
-    }
-    let mut again = Vec::new();
-    for ((insert, key), answer) in writes.iter().zip(answers) {
-        if !in_use {
+    let waited = error.is_lock_timeout() || matches!(error, StoreError::KeyHeld);
+    let first = writes.first().map(|(insert, _)| insert.message.app.as_str());
+    let of_one_app = writes.iter().all(|(insert, _)| Some(insert.message.app.as_str()) == first);
+    let mut again: BTreeMap<String, Vec<Request>> = BTreeMap::new();
+    for (number, ((insert, key), answer)) in writes.iter().zip(answers).enumerate() {
+        let request = |answer| Request { insert: insert.clone(), key: key.clone(), answer };
+        if error.lies_with_the_data() && writes.len() > 1 {
+            again.insert(format!("{number:03}"), vec![request(answer)]);
+        } else if waited && !of_one_app {
+            again.entry(insert.message.app.clone()).or_default().push(request(answer));
+        } else if !matches!(error, StoreError::KeyHeld) {
             drop(answer.send(Err(NotAccepted::Unavailable)));
         } else if key.is_some() {
             drop(answer.send(Err(NotAccepted::KeyInProgress)));
         } else {
-            again.push(Request { insert: insert.clone(), key: None, answer });
+            again.entry(String::new()).or_default().push(request(answer));
         }
     }
-    if !again.is_empty() {
-        Box::pin(store(engine, again)).await;
-    }
+    let again = futures_util::stream::iter(again.into_values());
+    again.for_each_concurrent(AGAIN_AT_ONCE, |requests| Box::pin(store(engine, requests))).await;
 }
 
 /// Calls to one provider that are to be made, and the slots for them.
@@ -333,8 +353,8 @@ fn answer(engine: &Engine, mut outcome: Outcome, writes: &[Write], answers: Vec<
 }
 
 /// Requests of the group whose key was given back, since the first with that key may not be sent: the same request gets the same
-/// answer, another one has its turn now. The others are left over.
-async fn after_refusals(engine: &Engine, outcome: &Outcome, writes: &[Write], repeats: Vec<Request>) -> Vec<Request> {
+/// answer, another one is to have its turn now. Gives back those that replay what was stored, and those whose turn it is.
+fn after_refusals(outcome: &Outcome, writes: &[Write], repeats: Vec<Request>) -> (Vec<Request>, Vec<Request>) {
     let refused: Vec<(&IdempotencyKey, ScreenedOut)> = writes
         .iter()
         .filter_map(|(insert, key)| Some((key.as_ref()?, *outcome.screened_out.get(&insert.message.id)?)))
@@ -351,10 +371,7 @@ async fn after_refusals(engine: &Engine, outcome: &Outcome, writes: &[Write], re
             Some(_) => again.push(request),
         }
     }
-    if !again.is_empty() {
-        Box::pin(store(engine, again)).await;
-    }
-    left
+    (left, again)
 }
 
 fn replayed(key: Option<&IdempotencyKey>, used: Option<Used>) -> Result<Accepted, NotAccepted> {

@@ -11,10 +11,11 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{
     ANSWER_WITHIN, Engine,
     accept::{NotAccepted, judge},
+    prefixes,
     screen::{self, ScreenedOut},
 };
 use crate::{
-    domain::{Timestamp, batch::NewBatch, ids::BatchId, life::Cause},
+    domain::{Timestamp, batch::NewBatch, ids::BatchId, life::Cause, phone_number::PhoneNumber},
     fail_points::{Step, reach},
     store::{
         Db, StoreError, batches,
@@ -61,12 +62,16 @@ impl Engine {
         let (answer, answered) = oneshot::channel();
         let of_task = self.clone();
         self.spawn(async move {
-            let Ok(_turn) = of_task.shared.batches.clone().acquire_owned().await else { return };
-            // It was told to repeat, or hung up: nothing was begun for it.
-            if !answer.is_closed() {
-                // The client may be gone by then; the batch stays.
-                drop(answer.send(store(&of_task, insert, key).await));
-            }
+            let mut answer = answer;
+            let _turn = tokio::select! {
+                biased;
+                // It was told to repeat, or hung up: nothing was begun for it, and it is large.
+                () = answer.closed() => return,
+                Ok(turn) = of_task.shared.batches.clone().acquire_owned() => turn,
+                else => return,
+            };
+            // The client may be gone by then; the batch stays.
+            drop(answer.send(store(&of_task, insert, key).await));
         });
         match timeout(ANSWER_WITHIN, answered).await {
             Ok(Ok(answer)) => answer,
@@ -90,15 +95,16 @@ async fn store(
         Err(error) => Err(error),
     };
     match done {
-        Ok(Done::Stored { failed, providers }) => {
+        Ok(Done::Stored { failed, codes, providers }) => {
+            engine.count_prefixes(codes.iter());
             wake(engine, &providers);
             Ok(BatchAccepted::Stored { failed })
         }
         Ok(Done::KeyInUse(used)) => judge(key.as_ref(), used).map(|made| BatchAccepted::Replayed(BatchId(made))),
-        Ok(Done::ScreenedOut(why)) => Err(NotAccepted::ScreenedOut(why)),
+        Err(StoreError::Undone) => Err(NotAccepted::ScreenedOut(ScreenedOut::day_is_used_up(now))),
         Err(error) => {
             super::log_failure("batches", &error);
-            let in_use = key.is_some() && error.is_lock_timeout();
+            let in_use = matches!(error, StoreError::KeyHeld);
             Err(if in_use { NotAccepted::KeyInProgress } else { NotAccepted::Unavailable })
         }
     }
@@ -118,16 +124,16 @@ enum Done {
     Stored {
         /// So many of its messages cannot be sent.
         failed: u16,
+        /// The numbers of the others, where they are codes.
+        codes: Vec<PhoneNumber>,
         /// The providers for which the others wait.
         providers: HashSet<String>,
     },
     /// Nothing is: the key was used, and for this.
     KeyInUse(Option<Used>),
-    /// Nothing is: it may not be sent as a whole.
-    ScreenedOut(ScreenedOut),
 }
 
-/// Stores all of it; or nothing, when its key was used before or the app's day has no room for it.
+/// Stores all of it; or nothing, when its key was used before. Or undoes all of it, when the app's day has no room for it.
 async fn commit(
     connection: &mut sqlx::PgConnection,
     engine: &Engine,
@@ -143,12 +149,7 @@ async fn commit(
     }
     let BatchInsert { batch, messages, mut failed } = insert;
     let candidates: Vec<&Insert> = messages.iter().collect();
-    let verdicts = screen::screen(&mut *connection, engine, &candidates, now).await?;
-    if let Some(why) = verdicts.iter().flatten().find(|why| why.is_about_the_app()) {
-        screen::take_back(&mut *connection, engine, &candidates, &verdicts, now).await?;
-        idempotency::give_back(connection, &key.into_iter().collect::<Vec<_>>()).await?;
-        return Ok(Done::ScreenedOut(*why));
-    }
+    let verdicts = screen::screen_batch(&mut *connection, engine, &candidates, now).await?;
     let mut sendable = Vec::with_capacity(messages.len());
     for (insert, verdict) in messages.into_iter().zip(verdicts) {
         match verdict {
@@ -163,10 +164,18 @@ async fn commit(
     messages::insert(&mut *connection, &pairs, None, receivers, now).await?;
     messages::insert_failed(&mut *connection, &failed, receivers, now).await?;
     if waiting.is_empty() {
-        batches::announce(connection, &[batch.id], receivers, now).await?;
+        batches::announce(&mut *connection, &[batch.id], receivers, now).await?;
+    }
+    if !batch.test {
+        screen::count_day(connection, engine, &batch.app, sendable.len(), now).await?;
     }
     reach(Step::AcceptWritten).await?;
-    Ok(Done::Stored { failed: count(failed.len()), providers: life::next_providers(&waiting) })
+    let codes = sendable.iter().filter(|insert| prefixes::counts(&insert.message));
+    Ok(Done::Stored {
+        failed: count(failed.len()),
+        codes: codes.map(|insert| insert.message.to.clone()).collect(),
+        providers: life::next_providers(&waiting),
+    })
 }
 
 fn count(messages: usize) -> u16 {

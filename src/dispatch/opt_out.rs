@@ -18,12 +18,14 @@ use crate::{
         Db, StoreError,
         inbound::InboundRecord,
         life::{self, StoredMessage},
-        suppressions::{self, Party, Source},
+        suppressions::{self, New, Party, Source},
     },
 };
 
 /// Suppressions in one sweep.
 const LIMIT: i64 = 50;
+/// Messages that are ended in one transaction.
+const MESSAGES: i64 = 500;
 
 /// Ends those of the locked messages whose recipients opted out, and gives back the others.
 pub(super) async fn stop(
@@ -58,23 +60,69 @@ pub(super) async fn stop(
 
 /// Ends what waits for recipients of new suppressions. For the sweep.
 pub(super) async fn apply_new(engine: &Engine) -> Result<usize, StoreError> {
-    let (of_task, now) = (engine.clone(), engine.clock().now());
-    Db::unit(&engine.db().work, move |connection| {
-        Box::pin(async move {
-            let (new, waiting) = suppressions::waiting_for_new(&mut *connection, now, LIMIT).await?;
-            let mut locked = life::lock(&mut *connection, &waiting).await?;
-            locked.retain(|message| message.life.send.is_some());
-            let recipients: Vec<&str> = locked.iter().map(|message| message.to.as_str()).collect();
-            let found = suppressions::of_recipients(&mut *connection, &recipients).await?;
-            for message in &mut locked {
-                message.opted_out_of = found.get(message.to.as_str()).cloned().unwrap_or_default();
+    let pool = &engine.db().work;
+    let new = Db::unit(pool, |connection| Box::pin(suppressions::new(connection, LIMIT))).await?;
+    match apply(engine, &new).await {
+        Err(error) if error.lies_with_the_data() => {}
+        done => return done.map(|()| new.len()),
+    }
+    // One by one, so that a message that cannot be handled keeps only itself from its end.
+    for one in &new {
+        match apply(engine, std::slice::from_ref(one)).await {
+            Err(error) if error.lies_with_the_data() => {
+                super::log_failure("opt_out", &error);
+                // It would fail again each time; a claim stops what waits for the recipient all the same.
+                let given_up = vec![one.clone()];
+                Db::unit(pool, move |connection| {
+                    Box::pin(async move { suppressions::mark_applied(connection, &given_up).await })
+                })
+                .await?;
             }
-            stop(&mut *connection, &of_task, locked, now).await?;
-            suppressions::mark_applied(connection, &new).await?;
-            Ok(new.len())
+            done => done?,
+        }
+    }
+    Ok(new.len())
+}
+
+/// Ends what waits for their recipients, some at a time. Where somebody else has a message, its suppression stays new.
+async fn apply(engine: &Engine, new: &[New]) -> Result<(), StoreError> {
+    let (mut after, mut all_free, mut more) = (None, true, !new.is_empty());
+    while more {
+        let (of_task, of_unit, now) = (engine.clone(), new.to_vec(), engine.clock().now());
+        (after, all_free, more) = Db::unit(&engine.db().work, move |connection| {
+            Box::pin(async move {
+                let waiting = suppressions::waiting(&mut *connection, &of_unit, after, now, MESSAGES).await?;
+                let free = suppressions::lock_free(&mut *connection, &waiting).await?;
+                stop_new(&mut *connection, &of_task, &free, now).await?;
+                let all_free = all_free && free.len() == waiting.len();
+                let more = i64::try_from(waiting.len()).is_ok_and(|found| found >= MESSAGES);
+                if all_free && !more {
+                    suppressions::mark_applied(connection, &of_unit).await?;
+                }
+                Ok((waiting.last().copied(), all_free, more))
+            })
         })
-    })
-    .await
+        .await?;
+    }
+    Ok(())
+}
+
+/// Ends those of these messages, which are locked, that still wait and that their recipients' suppressions concern.
+async fn stop_new(
+    connection: &mut sqlx::PgConnection,
+    engine: &Engine,
+    messages: &[MessageId],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut locked = life::read(&mut *connection, messages).await?;
+    locked.retain(|message| message.life.send.is_some());
+    let recipients: Vec<&str> = locked.iter().map(|message| message.to.as_str()).collect();
+    let found = suppressions::of_recipients(&mut *connection, &recipients).await?;
+    for message in &mut locked {
+        message.opted_out_of = found.get(message.to.as_str()).cloned().unwrap_or_default();
+    }
+    stop(connection, engine, locked, now).await?;
+    Ok(())
 }
 
 /// Does what a new inbound message asks for, if it is one of the words: it is about the app that owns the number, whatever its

@@ -14,7 +14,7 @@ use std::{
 use super::{Engine, log_failure};
 use crate::{
     config::PrefixVelocity,
-    domain::{Timestamp, phone_number::PhoneNumber},
+    domain::{Timestamp, content::Category, message::NewMessage, phone_number::PhoneNumber},
     store::{
         Db, StoreError,
         prefix_counts::{self, Busy},
@@ -49,14 +49,27 @@ impl Prefixes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a code that was accepted.
-    pub(super) fn count(&self, to: &PhoneNumber) {
-        *self.state().counted.entry(prefix(to).to_owned()).or_default() += 1;
-    }
-
     /// Gets this number's prefix too much? Then, when to try again.
     pub(super) fn is_over(&self, to: &PhoneNumber) -> Option<Duration> {
         self.state().over.contains(prefix(to)).then_some(RETRY_AFTER)
+    }
+}
+
+/// Is this a message whose prefix is counted? Those of test keys never leave.
+pub(super) fn counts(message: &NewMessage) -> bool {
+    message.category == Category::Otp && !message.test
+}
+
+impl Engine {
+    /// Notes codes that were stored.
+    pub(super) fn count_prefixes<'n>(&self, codes: impl Iterator<Item = &'n PhoneNumber>) {
+        if self.live().config.limits.prefix_velocity == PrefixVelocity::Off {
+            return;
+        }
+        let mut state = self.shared.prefixes.state();
+        for to in codes {
+            *state.counted.entry(prefix(to).to_owned()).or_default() += 1;
+        }
     }
 }
 

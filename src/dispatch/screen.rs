@@ -3,6 +3,9 @@
 //! It is done in the transaction that stores the messages, for a whole group at once, so that it holds over all processes. What is
 //! screened out leaves nothing behind. One statement asks for opt-outs; codes need two more, apps with a daily limit one. Messages
 //! of test keys are not screened and not counted: they never leave.
+//!
+//! The count of an app's day is locked until the commit. A batch takes long to be stored, so it is screened by recipient first and
+//! counted at its very end, with all of it undone where the day has no room: its app's other messages hardly wait for it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -47,12 +50,9 @@ pub enum ScreenedOut {
 }
 
 impl ScreenedOut {
-    /// It is not about the recipient: what was asked for together is refused together.
-    pub fn is_about_the_app(self) -> bool {
-        match self {
-            Self::DayIsUsedUp { .. } => true,
-            Self::OptedOut | Self::TooManyCodes { .. } | Self::TooManyCodesToPrefix { .. } => false,
-        }
+    /// The day that it is now has no room.
+    pub fn day_is_used_up(now: Timestamp) -> Self {
+        Self::DayIsUsedUp { retry_after: until_next_day(now) }
     }
 
     /// The error of a message that is born failed for this.
@@ -65,36 +65,39 @@ impl ScreenedOut {
     }
 }
 
-/// Undoes the counts of what was screened, in the same transaction: nothing of it is stored after all.
-pub async fn take_back(
-    connection: &mut sqlx::PgConnection,
-    engine: &Engine,
-    inserts: &[&Insert],
-    verdicts: &[Option<ScreenedOut>],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let live = engine.live();
-    let mut counted: BTreeMap<&str, i64> = BTreeMap::new();
-    for (insert, _) in inserts.iter().zip(verdicts).filter(|(_, verdict)| verdict.is_none()) {
-        let app = insert.message.app.as_str();
-        let has_limit = live.config.apps.get(app).is_some_and(|app| app.daily_limit.is_some());
-        if has_limit && !insert.message.test {
-            *counted.entry(app).or_default() -= 1;
-        }
-    }
-    for app in counted.keys() {
-        engine.shared.days.forget(app);
-    }
-    app_days::add(connection, &counted.into_iter().collect::<Vec<_>>(), now).await?;
-    Ok(())
-}
-
-/// What became of each insert, in their order; none: it may be stored, and is counted. To be called in the transaction that stores
-/// them, after the idempotency keys were taken.
+/// What became of each message of a group, in their order; none: it may be stored, and is counted. To be called in the transaction
+/// that stores them, after the idempotency keys were taken.
 pub async fn screen(
     connection: &mut sqlx::PgConnection,
     engine: &Engine,
     inserts: &[&Insert],
+    now: Timestamp,
+) -> Result<Vec<Option<ScreenedOut>>, StoreError> {
+    judge(connection, engine, inserts, Of::Group, now).await
+}
+
+/// The same for the messages of a batch, without the app's day: [`count_day`] is for that.
+pub async fn screen_batch(
+    connection: &mut sqlx::PgConnection,
+    engine: &Engine,
+    inserts: &[&Insert],
+    now: Timestamp,
+) -> Result<Vec<Option<ScreenedOut>>, StoreError> {
+    judge(connection, engine, inserts, Of::Batch, now).await
+}
+
+/// What is screened together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Group,
+    Batch,
+}
+
+async fn judge(
+    connection: &mut sqlx::PgConnection,
+    engine: &Engine,
+    inserts: &[&Insert],
+    of: Of,
     now: Timestamp,
 ) -> Result<Vec<Option<ScreenedOut>>, StoreError> {
     let live = engine.live();
@@ -110,23 +113,45 @@ pub async fn screen(
     for place in silenced {
         verdicts[place] = Some(ScreenedOut::OptedOut);
     }
-    let mut codes = Codes::read(&mut *connection, live.config.limits.otp_per_number, &rest, message, now).await?;
-    let mut days = Days::count(&mut *connection, &live, &rest, message, now).await?;
+    let mut codes = Codes::read(&mut *connection, live.config.limits.otp_per_number, &rest, message, of, now).await?;
+    let counted = if of == Of::Group { rest.as_slice() } else { &[] };
+    let mut days = Days::count(&mut *connection, &live, counted, message, now).await?;
     for place in rest {
         let message = message(place);
         // Asked in this order and taken only from both: what one refuses does not count for the other.
         let for_codes = || codes.refuses(message, now).or_else(|| prefix_refuses(engine, &live, message));
         verdicts[place] = for_codes().or_else(|| days.refuses(message));
         match verdicts[place] {
-            None => {
-                codes.take(message, now);
-                count_prefix(engine, &live, message);
-            }
+            None => codes.take(message, now),
             Some(_) => days.give_back(message),
         }
     }
     days.settle(connection, engine, now).await?;
     Ok(verdicts)
+}
+
+/// Counts messages of one app that are being stored for its day: the last that their transaction does, since the count stays locked
+/// until its end. [`StoreError::Undone`]: the day has no room for all of them.
+pub async fn count_day(
+    connection: &mut sqlx::PgConnection,
+    engine: &Engine,
+    app: &str,
+    messages: usize,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let live = engine.live();
+    let Some(limit) = daily_limit(&live, app).filter(|_| messages > 0) else { return Ok(()) };
+    let count = i64::try_from(messages).unwrap_or(i64::MAX);
+    let counted = app_days::add(connection, &[(app, count)], now).await?;
+    let used = counted.first().map_or(0, |(_, used)| *used);
+    let is_over = used > limit;
+    engine.shared.days.note(app, if is_over { used - count } else { used }, now);
+    if is_over { Err(StoreError::Undone) } else { Ok(()) }
+}
+
+/// How many messages an app may send on a day; none: as many as it likes.
+fn daily_limit(live: &Live, app: &str) -> Option<i64> {
+    Some(i64::try_from(live.config.apps.get(app)?.daily_limit?).unwrap_or(i64::MAX))
 }
 
 /// Does one of these opt-outs concern a message of this app? Any sender that the plan may use counts, whichever step it is.
@@ -194,12 +219,9 @@ fn prefix_refuses(engine: &Engine, live: &Live, message: &NewMessage) -> Option<
     Some(ScreenedOut::TooManyCodesToPrefix { retry_after })
 }
 
-fn count_prefix(engine: &Engine, live: &Live, message: &NewMessage) {
-    let off = live.config.limits.prefix_velocity == PrefixVelocity::Off;
-    if !off && message.category == Category::Otp {
-        engine.shared.prefixes.count(&message.to);
-    }
-}
+/// A batch of codes to more numbers waits for its turn among such batches, over all processes: the server has room for so many
+/// locks only. Groups of single messages take no turn, or they would wait for batches.
+const MANY: usize = 64;
 
 /// One-time codes that numbers got within the window, newest first.
 struct Codes<'m> {
@@ -213,6 +235,7 @@ impl<'m> Codes<'m> {
         rule: RateRule,
         places: &[usize],
         message: impl Fn(usize) -> &'m NewMessage,
+        of: Of,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         let codes = places.iter().map(|place| message(*place)).filter(|message| message.category == Category::Otp);
@@ -223,6 +246,9 @@ impl<'m> Codes<'m> {
         }
         let recipients: Vec<&str> = recent.keys().copied().collect();
         let keys: BTreeSet<i64> = recipients.iter().map(|recipient| lock_key(recipient)).collect();
+        if of == Of::Batch && keys.len() > MANY {
+            velocity::take_turn(&mut *connection).await?;
+        }
         velocity::lock(&mut *connection, &keys.into_iter().collect::<Vec<_>>()).await?;
         let since = now - rule.per;
         for (recipient, at) in velocity::recent(connection, &recipients, since, i64::from(rule.count)).await? {
@@ -285,7 +311,7 @@ impl<'m> Days<'m> {
         for place in places {
             *wanted.entry(message(*place).app.as_str()).or_default() += 1;
         }
-        let limit = |app: &str| Some(i64::try_from(live.config.apps.get(app)?.daily_limit?).unwrap_or(i64::MAX));
+        let limit = |app: &str| daily_limit(live, app);
         wanted.retain(|app, _| limit(app).is_some());
         let counts: Vec<(&str, i64)> = wanted.iter().map(|(app, count)| (*app, *count)).collect();
         let after: HashMap<String, i64> = app_days::add(connection, &counts, now).await?.into_iter().collect();
@@ -344,10 +370,6 @@ impl LastKnownDays {
         let known = (now.date_naive(), u64::try_from(used).unwrap_or(0));
         let mut days = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         days.insert(app.to_owned(), known);
-    }
-
-    fn forget(&self, app: &str) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(app);
     }
 
     fn used(&self, app: &str, now: Timestamp) -> Option<u64> {

@@ -23,13 +23,15 @@ const READY_WITHIN: Duration = Duration::from_mins(5);
 
 /// What differs from PostgreSQL's defaults. The command line outranks the cluster's own file, so that nothing left in that file
 /// can take the durability away or open a port.
-pub const SETTINGS: [&str; 18] = [
+pub const SETTINGS: [&str; 19] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
     "fsync=on",
     "synchronous_commit=on",
     "full_page_writes=on",
     "max_connections=100",
+    // Each number that codes are counted for is locked while that is done; a batch has a thousand.
+    "max_locks_per_transaction=256",
     "shared_buffers=256MB",
     "max_wal_size=2GB",
     // The data lies on a disk that does not seek, and the plans are small.

@@ -45,7 +45,8 @@ pub struct Used {
 }
 
 /// Takes keys for what their requests make. Returns those whose keys were free; the others are in use. Sorted by key inside, so that two
-/// processes with the same keys wait for each other instead of dead-locking.
+/// processes with the same keys wait for each other instead of dead-locking; one that waits too long in vain gets
+/// [`StoreError::KeyHeld`].
 pub async fn take(
     connection: &mut PgConnection,
     keys: &[(&IdempotencyKey, Uuid)],
@@ -77,8 +78,9 @@ pub async fn take(
         now - REMEMBERED_FOR,
     )
     .fetch_all(connection)
-    .await?;
-    Ok(taken)
+    .await
+    .map_err(StoreError::from);
+    taken.map_err(|error| if error.is_lock_timeout() { StoreError::KeyHeld } else { error })
 }
 
 /// Gives keys back that this transaction took and stores nothing for.
@@ -117,11 +119,12 @@ pub async fn find(connection: &mut PgConnection, keys: &[&IdempotencyKey]) -> Re
         .collect())
 }
 
-/// Forgets keys that are old.
+/// Forgets keys that are old. One that is just being taken anew is passed over.
 pub async fn forget(connection: &mut PgConnection, now: Timestamp) -> Result<u64, StoreError> {
     let gone = sqlx::query!(
         "delete from idempotency_keys where (app, key) in
-             (select app, key from idempotency_keys where created_at <= $1 order by created_at limit 5000)",
+             (select app, key from idempotency_keys where created_at <= $1 order by created_at limit 5000
+              for update skip locked)",
         now - REMEMBERED_FOR,
     )
     .execute(connection)

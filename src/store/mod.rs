@@ -56,6 +56,12 @@ pub enum StoreError {
     /// Somebody else changed a message after it was read. The same work, done again, reads it anew.
     #[error("a message was changed by somebody else in between")]
     Overtaken,
+    /// Somebody else is storing what an idempotency key makes, and takes too long.
+    #[error("an idempotency key is held by somebody else")]
+    KeyHeld,
+    /// The unit of work found that it may not be done after all. Nothing of it is kept.
+    #[error("the unit of work was undone")]
+    Undone,
     /// The unit of work was cut off at shutdown.
     #[error("the unit of work was cut off")]
     CutOff,
@@ -90,7 +96,13 @@ impl StoreError {
                 let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
                 code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
             }
-            Self::Migration(_) | Self::Overtaken | Self::CutOff | Self::Silent | Self::UnsafeDurability(_) => false,
+            Self::Migration(_)
+            | Self::Overtaken
+            | Self::KeyHeld
+            | Self::Undone
+            | Self::CutOff
+            | Self::Silent
+            | Self::UnsafeDurability(_) => false,
         }
     }
 
@@ -112,6 +124,8 @@ impl StoreError {
             Self::Corrupt { .. }
             | Self::Migration(_)
             | Self::Overtaken
+            | Self::KeyHeld
+            | Self::Undone
             | Self::CutOff
             | Self::Panicked
             | Self::Silent

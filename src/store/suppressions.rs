@@ -156,43 +156,74 @@ pub async fn of_recipients(
     Ok(found)
 }
 
-/// Messages that wait for a provider and whose recipient opted out a moment ago, of their app or of any sender. Those that are
-/// scheduled are left until they are due. Says too which suppressions these are about.
-pub async fn waiting_for_new(
-    connection: &mut PgConnection,
-    now: Timestamp,
-    limit: i64,
-) -> Result<(Vec<Uuid>, Vec<MessageId>), StoreError> {
-    let new = sqlx::query!(
-        "select id, recipient, app from suppressions where not applied order by id limit $1 for update skip locked",
+/// A suppression that may concern messages which wait already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct New {
+    /// Which one.
+    pub id: Uuid,
+    recipient: String,
+    app: String,
+}
+
+/// Suppressions for which nothing was stopped yet, oldest first.
+pub async fn new(connection: &mut PgConnection, limit: i64) -> Result<Vec<New>, StoreError> {
+    Ok(sqlx::query_as!(
+        New,
+        "select id, recipient, app from suppressions where not applied order by id limit $1",
         limit,
     )
-    .fetch_all(&mut *connection)
-    .await?;
-    if new.is_empty() {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let recipients: Vec<&str> = new.iter().map(|row| row.recipient.as_str()).collect();
-    let apps: Vec<&str> = new.iter().map(|row| row.app.as_str()).collect();
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Messages that wait for a provider and whose recipient opted out, of their app or of any sender: those after that one, by id, at
+/// most so many. Those that are scheduled are left until they are due.
+pub async fn waiting(
+    connection: &mut PgConnection,
+    new: &[New],
+    after: Option<MessageId>,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<MessageId>, StoreError> {
+    let recipients: Vec<&str> = new.iter().map(|new| new.recipient.as_str()).collect();
+    let apps: Vec<&str> = new.iter().map(|new| new.app.as_str()).collect();
     let waiting = sqlx::query_scalar!(
         "select distinct m.id
          from unnest($1::text[], $2::text[]) as n (recipient, app)
          join messages m on m.recipient = n.recipient and m.id >= $3 and n.app in ('', m.app)
-         join queue q on q.message_id = m.id and q.send_due is not null and q.lease is null and not q.scheduled",
+              and ($4::uuid is null or m.id > $4)
+         join queue q on q.message_id = m.id and q.send_due is not null and q.lease is null and not q.scheduled
+         order by m.id limit $5",
         &recipients as &[&str],
         &apps as &[&str],
         first_uuid_at(now - LONGEST_WAIT),
+        after.map(|id| id.0),
+        limit,
     )
     .fetch_all(connection)
     .await?;
-    Ok((new.into_iter().map(|row| row.id).collect(), waiting.into_iter().map(MessageId).collect()))
+    Ok(waiting.into_iter().map(MessageId).collect())
+}
+
+/// Locks those of these messages that nobody else has, without waiting.
+pub async fn lock_free(connection: &mut PgConnection, messages: &[MessageId]) -> Result<Vec<MessageId>, StoreError> {
+    let (Some(first), Some(last)) = (messages.first(), messages.last()) else { return Ok(Vec::new()) };
+    let ids: Vec<Uuid> = messages.iter().map(|id| id.0).collect();
+    let free = sqlx::query_scalar!(
+        "select id from messages where id = any($1) and id between $2 and $3 order by id for update skip locked",
+        &ids,
+        first.0,
+        last.0,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(free.into_iter().map(MessageId).collect())
 }
 
 /// Notes that nothing waits any more that came before these suppressions.
-pub async fn mark_applied(connection: &mut PgConnection, ids: &[Uuid]) -> Result<(), StoreError> {
-    if !ids.is_empty() {
-        sqlx::query!("update suppressions set applied = true where id = any($1)", ids).execute(connection).await?;
-    }
+pub async fn mark_applied(connection: &mut PgConnection, new: &[New]) -> Result<(), StoreError> {
+    let ids: Vec<Uuid> = new.iter().map(|new| new.id).collect();
+    sqlx::query!("update suppressions set applied = true where id = any($1)", &ids).execute(connection).await?;
     Ok(())
 }
 

@@ -9,6 +9,16 @@ use crate::domain::{
     ids::{first_uuid_at, time_of},
 };
 
+/// Stands for the turn of those who lock very many numbers.
+const TURN_OF_MANY: i64 = i64::MIN;
+
+/// Lets those who are about to lock very many numbers take turns, over all processes, until the end of the transaction: the server
+/// has room for so many locks only. To be called before [`lock`], so that nobody who waits here holds a number.
+pub async fn take_turn(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!("select pg_advisory_xact_lock($1)", TURN_OF_MANY).fetch_all(connection).await?;
+    Ok(())
+}
+
 /// Keeps others who are about to count the same numbers waiting until the end of the transaction. `keys` stand for the numbers and
 /// come sorted, so that two units of work never wait for each other in a circle.
 pub async fn lock(connection: &mut PgConnection, keys: &[i64]) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use crate::{
     crash::NX,
     support::{
         Answer, Client, TestGateway,
-        gateway::{SHOP, string},
+        gateway::{SHOP, SHOP_TEST, string},
         process::{Process, Site, eventually},
     },
 };
@@ -178,6 +178,16 @@ async fn a_key_belongs_to_one_request_of_one_kind() {
         assert_eq!(answer.problem(), (422, "idempotency_key_reused"), "{path} {key}: {}", answer.text);
     }
     assert_eq!(gateway.database.count("select from messages").await, 51);
+}
+
+#[tokio::test]
+async fn what_a_test_key_made_is_never_taken_for_what_a_live_one_asks_for() {
+    let gateway = TestGateway::start(SANDBOX).await;
+    let request = gateway.client.request(Method::POST, "/v1/messages").bearer_auth(SHOP_TEST);
+    let tried = gateway.client.send(request.header("idempotency-key", "one").json(&message("hello"))).await;
+    assert_eq!(tried.status, 202, "{}", tried.text);
+    let live = keyed(&gateway, "/v1/messages", "one", &message("hello")).await;
+    assert_eq!(live.problem(), (422, "idempotency_key_reused"));
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Taking a batch in: read, route each message, store all in one commit. The answer is written after it is durable.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use axum::{
     Json,
@@ -10,7 +13,6 @@ use axum::{
 };
 use chrono::SubsecRound;
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{draft::BatchDraft, fields::BatchCreate, read::find};
 use crate::{
@@ -25,6 +27,7 @@ use crate::{
             idempotency_key::{IdempotencyKey, Operation, fingerprinted, used_before},
         },
         openapi::CreateProblems,
+        problem::{FieldError, ProblemCode},
         sending,
         state::ApiState,
     },
@@ -35,17 +38,56 @@ use crate::{
 
 /// Batches that one process has in the house at the same time, from before their bodies are read: they may be large.
 pub const MOST: usize = 32;
+/// How many of them may be one app's: its slow bodies must not keep all others out.
+pub const MOST_OF_ONE: usize = 8;
 
-/// Room for a batch.
+/// The room for batches: how many of them each app has in the house.
+#[derive(Debug, Default)]
+pub struct Rooms(Mutex<HashMap<String, usize>>);
+
+impl Rooms {
+    fn inside(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a batch of an app in while there is room.
+    fn enter(self: &Arc<Self>, app: &str) -> Option<Room> {
+        let mut inside = self.inside();
+        if inside.values().sum::<usize>() >= MOST || inside.get(app).is_some_and(|own| *own >= MOST_OF_ONE) {
+            return None;
+        }
+        *inside.entry(app.to_owned()).or_default() += 1;
+        Some(Room { rooms: self.clone(), app: app.to_owned() })
+    }
+}
+
+/// Room for a batch, until it is dropped.
 #[derive(Debug)]
-pub struct Room(#[expect(dead_code, reason = "held until the batch is answered")] OwnedSemaphorePermit);
+pub struct Room {
+    rooms: Arc<Rooms>,
+    app: String,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut inside = self.rooms.inside();
+        let left = inside.get(&self.app).map_or(0, |own| own.saturating_sub(1));
+        if left == 0 {
+            inside.remove(&self.app);
+        } else {
+            inside.insert(self.app.clone(), left);
+        }
+    }
+}
 
 impl FromRequestParts<ApiState> for Room {
     type Rejection = ApiError;
 
-    async fn from_request_parts(_: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let room = Arc::clone(&state.batches).try_acquire_owned();
-        room.map(Self).map_err(|_| sending::no_room())
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let MaySend(identity) = MaySend::from_request_parts(parts, state).await?;
+        let room = state.batches.enter(&identity.app);
+        parts.extensions.insert(MaySend(identity));
+        room.ok_or_else(sending::no_room)
     }
 }
 
@@ -82,9 +124,9 @@ impl FromRequestParts<ApiState> for Room {
 )]
 pub async fn create(
     State(state): State<ApiState>,
+    _room: Room,
     MaySend(identity): MaySend,
     IdempotencyKey(key): IdempotencyKey,
-    _room: Room,
     JsonBody(body): JsonBody<BATCH_BODY_LIMIT>,
 ) -> Result<Response, ApiError> {
     let key = key.map(|key| fingerprinted(&state, &identity, key, Operation::Batch, &body)).transpose()?;
@@ -118,6 +160,12 @@ fn compose(state: &ApiState, identity: &Identity, body: &Value) -> Result<BatchI
     let app = loaded.config.apps.get(&identity.app).ok_or(ApiError::Unauthenticated)?;
     let draft = BatchDraft::read(body, Rules { config: &loaded.config, app, now })?;
     let insert = draft.compose(state, identity, &loaded)?;
+    let fits = |limit: u64| u64::try_from(insert.messages.len()).is_ok_and(|count| count <= limit);
+    if let Some(limit) = app.daily_limit.filter(|limit| !identity.test && !fits(*limit)) {
+        // On no day would there be room for it.
+        let detail = format!("The app's daily_limit is {limit} messages.");
+        return Err(ApiError::invalid(FieldError::at("/recipients", ProblemCode::TooMany, detail)));
+    }
     insert.messages.iter().try_for_each(|insert| check_backlog(state, &insert.message))?;
     Ok(insert)
 }
@@ -129,4 +177,23 @@ async fn replayed(state: &ApiState, identity: &Identity, id: BatchId) -> Result<
 fn accepted(batch: Batch, replayed: bool) -> Response {
     let location = format!("/v1/batches/{}", batch.id);
     answer_accepted(Json(batch), &location, replayed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_app_never_has_all_the_room_and_what_is_dropped_makes_room() {
+        let rooms = Arc::new(Rooms::default());
+        let mut own: Vec<Room> = std::iter::from_fn(|| rooms.enter("shop")).collect();
+        assert_eq!(own.len(), MOST_OF_ONE);
+        let mut others = vec![rooms.enter("bank").unwrap()];
+        own.pop();
+        own.push(rooms.enter("shop").unwrap());
+        others.extend((0..MOST).filter_map(|number| rooms.enter(&format!("app {number}"))));
+        assert_eq!(own.len() + others.len(), MOST);
+        drop((own, others));
+        assert!(rooms.inside().is_empty());
+    }
 }

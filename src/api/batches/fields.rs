@@ -25,7 +25,7 @@ use crate::{
 
 /// Recipients of one batch.
 pub const RECIPIENTS: usize = 1000;
-/// Characters of what stands for a number: one that is wrong comes back as it was given, and must not be a novel.
+/// Characters of what stands for a number, none of which has more: one that is wrong comes back as it was given, but not as a novel.
 const NUMBER_LENGTH: usize = 32;
 
 /// The body of `POST /v1/batches`: the shared fields and the recipients.
@@ -40,8 +40,8 @@ pub struct BatchFields {
 /// One recipient of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, ToSchema)]
 pub struct Recipient {
-    /// E.164, with `+`. What is no possible number becomes a message in `failed` and spoils nothing.
-    #[schema(min_length = 1, max_length = 32, examples("+84901234567"))]
+    /// E.164, with `+`. What is no possible number becomes a message in `failed`, with its first 32 characters, and spoils nothing.
+    #[schema(examples("+84901234567"))]
     pub to: String,
     /// Instead of the batch's `text`.
     #[schema(min_length = 1, max_length = 1600, nullable = false)]
@@ -105,7 +105,8 @@ impl Recipient {
             reader.require("text");
         }
         let recipient = Self {
-            to: reader.text("to", NUMBER_LENGTH).unwrap_or_default(),
+            // Whatever it is: what is no number is this recipient's own fault.
+            to: reader.string("to").unwrap_or_default().chars().take(NUMBER_LENGTH).collect(),
             text: reader.text("text", TEXT_LENGTH),
             params: reader.string_map("params", MAP_ENTRIES, NAME_LENGTH, MAP_VALUE_LENGTH),
             client_reference: reader.text("client_reference", REFERENCE_LENGTH),

@@ -132,7 +132,8 @@ fn escaped(json: &str) -> String {
 
 /// A control character, or one that turns the direction of what stands behind it.
 fn is_command(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A line without what a terminal could take for a command, save for colours: what is shown was written by others.

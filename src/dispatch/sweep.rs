@@ -125,7 +125,8 @@ async fn release(engine: &Engine) -> Result<usize, StoreError> {
     let (now, mut most) = (engine.clock().now(), 0);
     for class in CLASSES {
         let released =
-            Db::unit(&engine.db().work, move |c| Box::pin(maintenance::release_scheduled(c, class, now, LIMIT))).await?;
+            Db::unit(&engine.db().work, move |c| Box::pin(maintenance::release_scheduled(c, class, now, LIMIT)))
+                .await?;
         most = most.max(usize::try_from(released).unwrap_or(usize::MAX));
     }
     if most > 0 {

@@ -6,7 +6,10 @@
 //! unit whose server falls silent is in `connection`.
 
 use futures_util::future::BoxFuture;
-use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
+use sqlx::{
+    PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 
 use crate::fail_points::MadeToFail;
 
@@ -201,9 +204,10 @@ impl Db {
             // A connection of its own that waits: for another process that migrates, and for whoever still uses a table.
             let options = pool.connect_options().as_ref().clone();
             let options = options.options([("lock_timeout", "0"), ("statement_timeout", "0")]);
-            let mut connection = PgConnection::connect_with(&options).await?;
-            MIGRATOR.run(&mut connection).await?;
-            connection.close().await.map_err(StoreError::from)
+            let own = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+            let done = MIGRATOR.run(&own).await;
+            own.close().await;
+            done.map_err(StoreError::from)
         });
         task.await.unwrap_or(Err(StoreError::CutOff))
     }

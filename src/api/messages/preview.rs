@@ -95,7 +95,8 @@ fn look_ahead(state: &ApiState, identity: &Identity, body: &Value) -> Result<Pre
             let steps = as_of_now(state, decision.considered, now, &mut warnings);
             warnings.extend(of_plan(state, identity, &draft, &decision.plan, &steps));
             let of_steps = faults_of_steps(&draft.content, &decision.plan, &loaded, "");
-            let told = of_steps.iter().zip(&decision.plan.steps).filter_map(|(faults, step)| Some((faults.first()?, step)));
+            let told =
+                of_steps.iter().zip(&decision.plan.steps).filter_map(|(faults, step)| Some((faults.first()?, step)));
             warnings.extend(told.map(|(fault, step)| format!("{} would refuse it: {}", step.provider, fault.detail)));
             if !refusal(of_steps).is_empty() {
                 warnings.push("It would be refused: no step of its route takes these values.".to_owned());

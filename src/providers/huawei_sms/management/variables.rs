@@ -77,7 +77,8 @@ pub fn of_template(template: &ProviderTemplate) -> Option<Vec<Variable>> {
     };
     if template.region == Some(Region::Cn) && template.category == Some(Category::Otp) {
         for (place, variable) in found.iter_mut().enumerate() {
-            let said = |entry: &TemplateVariable| entry.length.is_some_and(|length| length > 0) || entry.kind.contains('_');
+            let said =
+                |entry: &TemplateVariable| entry.length.is_some_and(|length| length > 0) || entry.kind.contains('_');
             if !listed.get(place).is_some_and(said) {
                 variable.max = Some(variable.max.map_or(LONGEST_CODE, |max| max.min(LONGEST_CODE)));
             }

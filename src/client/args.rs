@@ -27,7 +27,7 @@ pub struct SendArgs {
     #[arg(long, value_name = "NAME")]
     pub template: Option<String>,
     /// A value for the template; may be repeated
-    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param, requires = "template")]
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param, requires = "template", conflicts_with = "text")]
     pub params: Vec<(String, String)>,
     /// The sender, instead of the route's
     #[arg(long, value_name = "SENDER")]
@@ -53,6 +53,15 @@ pub struct SendArgs {
     /// Never show or log what it says, and erase it at the end
     #[arg(long)]
     pub sensitive: bool,
+    /// Your own id, by which it can be found
+    #[arg(long, value_name = "REFERENCE")]
+    pub client_reference: Option<String>,
+    /// Something to keep with it; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = param)]
+    pub metadata: Vec<(String, String)>,
+    /// Where its events are posted, instead of the app's own address
+    #[arg(long, value_name = "URL")]
+    pub callback_url: Option<String>,
     /// What makes a repeat of this the same message [default: a new one, good for the client's own retries]
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,

@@ -11,7 +11,7 @@ use reqwest::{Client, RequestBuilder, header::RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::time::sleep;
-use url::Url;
+use url::{Host, Url};
 
 use super::{
     LONGEST_PAGE,
@@ -44,6 +44,15 @@ pub fn local_url(mut listen: SocketAddr) -> String {
     format!("http://{listen}")
 }
 
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 /// A gateway that can be asked.
 #[derive(Debug)]
 pub struct Gateway {
@@ -58,6 +67,11 @@ impl Gateway {
         let (base, key) = match (reach.url.clone(), reach.key.clone()) {
             (Some(url), Some(key)) => (url, key),
             (url, key) => {
+                // A key is for the gateway that made it and for nobody else on the way.
+                let elsewhere = url.as_ref().is_some_and(|url| !is_loopback(url));
+                if elsewhere {
+                    return Err(ClientError::KeyForElsewhere);
+                }
                 let local = local()?;
                 let listens = Url::parse(&local_url(local.listen)).map_err(ClientError::Address)?;
                 let path = local.data_dir.join("keys.toml");

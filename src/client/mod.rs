@@ -90,6 +90,10 @@ fn body(args: &SendArgs) -> Value {
     put("channel", word(&args.channel));
     put("category", word(&args.category));
     put("send_at", word(&args.send_at));
+    put("client_reference", word(&args.client_reference));
+    put("callback_url", word(&args.callback_url));
+    let metadata = || json!(args.metadata.iter().cloned().collect::<HashMap<String, String>>());
+    put("metadata", (!args.metadata.is_empty()).then(metadata));
     put("validity_period", args.validity.map(Value::from));
     put("sensitive", args.sensitive.then_some(Value::Bool(true)));
     Value::Object(body)

@@ -4,6 +4,7 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
+use super::show::harmless;
 use crate::config::ConfigErrors;
 
 /// Why something was not done.
@@ -18,6 +19,9 @@ pub enum ClientError {
     /// There is no key to use.
     #[error("no API key: --key or SMS_GATEWAY_KEY gives one; {} has none for `demo`", .0.display())]
     NoKey(PathBuf),
+    /// The local key is not for a gateway elsewhere.
+    #[error("no API key: --key or SMS_GATEWAY_KEY gives one; the local one is for a gateway on this machine only")]
+    KeyForElsewhere,
     /// Nobody listens there.
     #[error(
         "nobody answers at {url}: start a gateway there (`sms-gateway serve`), or name another one with --url or SMS_GATEWAY_URL"
@@ -54,9 +58,12 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } | Self::Lost(_) => true,
             Self::Refused(problem) => problem.status == 503 || problem.code == "idempotency_key_in_progress",
-            Self::Configuration(_) | Self::Address(_) | Self::NoKey(_) | Self::Foreign { .. } | Self::Output(_) => {
-                false
-            }
+            Self::Configuration(_)
+            | Self::Address(_)
+            | Self::NoKey(_)
+            | Self::KeyForElsewhere
+            | Self::Foreign { .. }
+            | Self::Output(_) => false,
         }
     }
 
@@ -100,18 +107,20 @@ struct Single {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}, {})", self.title.trim_end_matches('.'), self.status, self.code)?;
+        let title = harmless(self.title.trim_end_matches('.'));
+        write!(f, "{title} ({}, {})", self.status, harmless(&self.code))?;
         // A single error says the same.
         if let Some(detail) = self.detail.as_ref().filter(|_| self.errors.len() != 1) {
-            write!(f, "\n  {detail}")?;
+            write!(f, "\n  {}", harmless(detail))?;
         }
         for single in &self.errors {
             let place = single.pointer.as_deref().or(single.parameter.as_deref()).unwrap_or("request");
-            write!(f, "\n  {place}: {} ({})", single.detail, single.code)?;
+            let (place, detail, code) = (harmless(place), harmless(&single.detail), harmless(&single.code));
+            write!(f, "\n  {place}: {detail} ({code})")?;
         }
         if let Some(wait) = self.retry_after {
             write!(f, "\n  try again in {} s", wait.as_secs())?;
         }
-        self.request_id.iter().try_for_each(|id| write!(f, "\n  request {id}"))
+        self.request_id.iter().try_for_each(|id| write!(f, "\n  request {}", harmless(id)))
     }
 }

@@ -109,20 +109,40 @@ impl Look {
 }
 
 fn object(value: &Value) -> Result<(), ClientError> {
-    writeln!(stdout(), "{value}").map_err(ClientError::Output)
+    writeln!(stdout(), "{}", escaped(&value.to_string())).map_err(ClientError::Output)
 }
 
 fn line(line: &str) -> Result<(), ClientError> {
     writeln!(stdout(), "{}", harmless(line.trim_end())).map_err(ClientError::Output)
 }
 
+/// JSON says the same with the characters escaped that it leaves as they are and a terminal obeys.
+fn escaped(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_command(c) {
+            // None of them is beyond the first plane.
+            shown.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// A control character, or one that turns the direction of what stands behind it.
+fn is_command(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A line without what a terminal could take for a command, save for colours: what is shown was written by others.
-fn harmless(line: &str) -> String {
+pub(super) fn harmless(line: &str) -> String {
     let colour = |rest: &str| {
         let code = rest.strip_prefix("\u{1b}[").and_then(|rest| rest.split_once('m')).map_or("", |(code, _)| code);
         code == "0" || (code.len() == 2 && code.starts_with('3') && code.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    line.char_indices().map(|(at, c)| if c.is_control() && !colour(&line[at..]) { ' ' } else { c }).collect()
+    line.char_indices().map(|(at, c)| if is_command(c) && !colour(&line[at..]) { ' ' } else { c }).collect()
 }
 
 fn row(id: &str, created: &str, to: &str, status: &str, provider: &str, error: &str) -> String {
@@ -203,5 +223,8 @@ mod tests {
         ] {
             assert_eq!(harmless(text), shown);
         }
+        assert_eq!(harmless("a\u{202e}b"), "a b");
+        let value = Value::from("ä\u{9b}31m\u{7f}\u{202e}\n");
+        assert_eq!(escaped(&value.to_string()), r#""ä\u009b31m\u007f\u202e\n""#);
     }
 }

@@ -30,6 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_mins(10);
 /// When a provider cannot be asked, so long until the next look.
 const NOT_ASKED_FOR: Duration = Duration::from_mins(1);
+/// As the queue has them, the first one first.
+const CLASSES: std::ops::RangeInclusive<i16> = 0..=2;
 /// Messages in one sweep.
 const LIMIT: i64 = 500;
 
@@ -68,7 +70,7 @@ async fn look(engine: &Engine) -> Result<bool, StoreError> {
     most = most.max(spoils_only_itself(validity(engine).await)?);
     most = most.max(spoils_only_itself(timers(engine).await)?);
     most = most.max(spoils_only_itself(orphans(engine).await)?);
-    spoils_only_itself(release(engine).await)?;
+    most = most.max(spoils_only_itself(release(engine).await)?);
     most = most.max(spoils_only_itself(settle::apply_waiting(engine).await)?);
     spoils_only_itself(settle::rematch(engine).await)?;
     spoils_only_itself(opt_out::apply_new(engine).await)?;
@@ -118,14 +120,20 @@ async fn orphans(engine: &Engine) -> Result<usize, StoreError> {
     .await
 }
 
-async fn release(engine: &Engine) -> Result<(), StoreError> {
-    let now = engine.clock().now();
-    let released = Db::unit(&engine.db().work, move |c| Box::pin(maintenance::release_scheduled(c, now))).await?;
-    if released > 0 {
+/// Each class by itself, codes first: they do not wait for the others. The most that one class had.
+async fn release(engine: &Engine) -> Result<usize, StoreError> {
+    let (now, mut most) = (engine.clock().now(), 0);
+    for class in CLASSES {
+        let released =
+            Db::unit(&engine.db().work, move |c| Box::pin(maintenance::release_scheduled(c, class, now, LIMIT)))
+                .await?;
+        most = most.max(usize::try_from(released).unwrap_or(usize::MAX));
+    }
+    if most > 0 {
         let live = engine.live();
         live.wake_all(live.providers.keys());
     }
-    Ok(())
+    Ok(most)
 }
 
 type Now = crate::domain::Timestamp;

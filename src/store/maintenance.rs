@@ -181,18 +181,25 @@ pub async fn orphaned(
     Ok(ids(rows))
 }
 
-/// Scheduled messages that are due are `queued` from now on.
-pub async fn release_scheduled(connection: &mut PgConnection, now: Timestamp) -> Result<u64, StoreError> {
+/// Scheduled messages of a class that are due are `queued` from now on.
+pub async fn release_scheduled(
+    connection: &mut PgConnection,
+    class: i16,
+    now: Timestamp,
+    limit: i64,
+) -> Result<u64, StoreError> {
     let done = sqlx::query!(
         "with due as (
              select q.message_id from queue q join messages m on m.id = q.message_id
-             where q.scheduled and q.send_due <= $1 order by q.send_due limit 500
+             where q.scheduled and q.class = $2 and q.send_due <= $1 order by q.send_due limit $3
              for update of q, m skip locked
          ), released as (
              update queue q set scheduled = false from due where q.message_id = due.message_id returning q.message_id
          )
          update messages m set status = 'queued' from released where m.id = released.message_id and m.status = 'scheduled'",
-        now
+        now,
+        class,
+        limit,
     )
     .execute(connection)
     .await?;

@@ -6,7 +6,10 @@
 //! unit whose server falls silent is in `connection`.
 
 use futures_util::future::BoxFuture;
-use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
+use sqlx::{
+    PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 
 use crate::fail_points::MadeToFail;
 
@@ -211,7 +214,15 @@ impl Db {
     /// Applies the migrations that are missing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let pool = self.work.clone();
-        let task = tokio::spawn(async move { MIGRATOR.run(&pool).await.map_err(StoreError::from) });
+        let task = tokio::spawn(async move {
+            // A connection of its own that waits: for another process that migrates, and for whoever still uses a table.
+            let options = pool.connect_options().as_ref().clone();
+            let options = options.options([("lock_timeout", "0"), ("statement_timeout", "0")]);
+            let own = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+            let done = MIGRATOR.run(&own).await;
+            own.close().await;
+            done.map_err(StoreError::from)
+        });
         task.await.unwrap_or(Err(StoreError::CutOff))
     }
 

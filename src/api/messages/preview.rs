@@ -10,7 +10,7 @@ use super::{
     compose::{route, waits_too_long},
     content_fields::MessageCreate,
     draft::{MessageDraft, Rules},
-    template_check::template_faults,
+    template_check::{faults_of_steps, refusal},
 };
 use crate::{
     api::{auth::MayRead, error::ApiError, json_body::JsonBody, openapi::PreviewProblems, state::ApiState},
@@ -104,8 +104,13 @@ async fn look_ahead(state: &ApiState, identity: &Identity, body: &Value) -> Resu
                 }
                 warnings.push("It would be refused: recipient_opted_out: The recipient has opted out.".to_owned());
             }
-            let faults = template_faults(&draft.content, &decision.plan, &loaded, "");
-            warnings.extend(faults.first().map(|fault| format!("It would be refused: {}", fault.detail)));
+            let of_steps = faults_of_steps(&draft.content, &decision.plan, &loaded, "");
+            let told =
+                of_steps.iter().zip(&decision.plan.steps).filter_map(|(faults, step)| Some((faults.first()?, step)));
+            warnings.extend(told.map(|(fault, step)| format!("{} would refuse it: {}", step.provider, fault.detail)));
+            if !refusal(of_steps).is_empty() {
+                warnings.push("It would be refused: no step of its route takes these values.".to_owned());
+            }
             (steps, decision.plan.route)
         }
         Err(none) => {

@@ -19,7 +19,9 @@ use crate::{
         query::Query,
         state::{ApiState, Loaded},
     },
+    config::Role,
     domain::registration::{Application, ApplicationInput, ApplicationQuota, Region},
+    keys::Identity,
     providers::registrations::ApplicationQuery,
 };
 
@@ -56,7 +58,7 @@ pub struct Applications {
 )]
 pub async fn list(
     State(state): State<ApiState>,
-    _: OperatorMayRead,
+    OperatorMayRead(Identity { role, .. }): OperatorMayRead,
     Name(provider): Name,
     mut query: Query,
 ) -> Result<Json<Applications>, ApiError> {
@@ -74,7 +76,9 @@ pub async fn list(
         Some(region) => ask(&provider, registrations.application_quota(region)).await.ok(),
         None => None,
     };
-    Ok(Json(Applications { data: page.data, next_cursor: page.next_cursor, quota }))
+    let loaded = state.loaded.load();
+    let data = page.data.into_iter().map(|application| shown(application, role, &loaded)).collect();
+    Ok(Json(Applications { data, next_cursor: page.next_cursor, quota }))
 }
 
 /// Read an SMS application
@@ -90,10 +94,35 @@ pub async fn list(
 )]
 pub async fn get(
     State(state): State<ApiState>,
-    _: OperatorMayRead,
+    OperatorMayRead(Identity { role, .. }): OperatorMayRead,
     Place { provider, id }: Place,
 ) -> Result<Json<Application>, ApiError> {
-    ask(&provider, managed(&state, &provider)?.application(&id)).await.map(Json)
+    let application = ask(&provider, managed(&state, &provider)?.application(&id)).await?;
+    Ok(Json(shown(application, role, &state.loaded.load())))
+}
+
+/// What of an application may be read: never its secret, and as an auditor not the token in an address of ours, with which
+/// anybody could push messages to us.
+fn shown(application: Application, role: Role, loaded: &Loaded) -> Application {
+    let inbound_url = match role {
+        Role::Operator | Role::App => application.inbound_url,
+        Role::Auditor => application.inbound_url.map(|address| without_token(&address, loaded)),
+    };
+    Application { inbound_url, secret: None, ..application }
+}
+
+/// Whoever made the address, and with a token that holds no longer too.
+fn without_token(address: &str, loaded: &Loaded) -> String {
+    let tokens = loaded.config.providers.values().flat_map(|provider| &provider.callback_token);
+    let address = tokens.fold(address.to_owned(), |address, token| address.replace(token.expose_secret(), "…"));
+    let ours = loaded.config.server.public_url.as_ref().and_then(|base| {
+        let below = address.strip_prefix(base.as_str().trim_end_matches('/'))?.strip_prefix("/callbacks/")?;
+        Some(address.len() - below.len() + below.find('/')? + 1)
+    });
+    match ours {
+        Some(end) => format!("{}…", &address[..end]),
+        None => address,
+    }
 }
 
 /// Create an SMS application

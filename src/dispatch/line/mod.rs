@@ -144,6 +144,7 @@ async fn hand_over(
     messages: usize,
 ) -> Result<Found, StoreError> {
     let per_call = provider.capabilities().max_recipients_per_call.max(1);
+    let is_probe = messages == 1;
     let messages = slots.num_permits().saturating_mul(per_call).min(GROUP).min(messages);
     let (prepared, due) = match claim(engine, provider, slots.num_permits(), messages).await? {
         Claimed::Calls { prepared, due } => (prepared, due),
@@ -154,7 +155,9 @@ async fn hand_over(
         }
     };
     provider.backlog.store(due >= messages, Ordering::Relaxed);
-    let found = if prepared.is_empty() { Found::Nothing } else { Found::Some };
+    // Where all of a full claim was stopped there is more behind it. A probe is none that did not go out.
+    let more = !is_probe && messages > 0 && due >= messages;
+    let found = if prepared.is_empty() && !more { Found::Nothing } else { Found::Some };
     make_calls(engine, provider, prepared, &mut slots);
     Ok(found)
 }

@@ -1,5 +1,7 @@
 //! `apps`: applications. <https://support.huaweicloud.com/intl/en-us/api-msgsms/sms_05_0012.html>
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -12,6 +14,9 @@ use crate::{
     domain::registration::{Application, ApplicationInput, ApplicationQuota, ApplicationStatus, Region, ShownOnce},
     providers::registrations::{ApplicationQuery, Listed, RegistrationError},
 };
+
+/// For so long an application that was just made is looked at: whoever waits for its secret has a timeout too.
+const LOOK: Duration = Duration::from_secs(5);
 
 pub(super) async fn list(
     management: &Management,
@@ -46,7 +51,10 @@ pub(super) async fn create(
     let (id, secret) = (fields.required("id")?, fields.text("app_secret").map(ShownOnce));
     // It is made by now, and its secret is told only here: an answer about the rest that fails must not lose it.
     let known = Application { key: fields.text("app_key"), ..as_sent(id, input) };
-    let read = get(management, &known.id).await.unwrap_or(known);
+    let read = match tokio::time::timeout(LOOK, get(management, &known.id)).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(_)) | Err(_) => known,
+    };
     Ok(Application { secret, inbound_url: read.inbound_url.or_else(|| sent_inbound_url(input)), ..read })
 }
 
@@ -93,13 +101,15 @@ fn as_sent(id: String, input: &ApplicationInput) -> Application {
 }
 
 fn read(mut fields: Fields) -> Result<Application, RegistrationError> {
+    // Told to whoever makes it and to nobody else, should they ever repeat it.
+    fields.forget("app_secret");
     Ok(Application {
         id: fields.required("id")?,
         name: fields.text("app_name").unwrap_or_default(),
         region: fields.word("region", region_of),
         inbound_url: fields.text("up_link_addr"),
         key: fields.text("app_key"),
-        secret: fields.text("app_secret").map(ShownOnce),
+        secret: None,
         status: fields.word("status", status_of),
         sender: fields.text("intl_channel_num"),
         created_at: fields.time("create_time"),

@@ -80,6 +80,11 @@ impl Fields {
         self.take(name, |value| value.as_array()?.iter().map(|entry| wire::text(entry)?.parse().ok()).collect())
     }
 
+    /// Passes a field on to nobody.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
     /// Everything that has no neutral name.
     pub(super) fn rest(self) -> Native {
         self.0

@@ -25,6 +25,8 @@ use crate::{
 const FRESH: TimeDelta = TimeDelta::minutes(10);
 /// What could not be asked for is tried again after so long.
 const RETRY: TimeDelta = TimeDelta::minutes(1);
+/// What is older is not known any more, should nobody answer for so long: it may have changed.
+const STALE: TimeDelta = TimeDelta::minutes(20);
 
 /// The variables of templates by the id that messages are sent with.
 #[derive(Debug, Clone)]
@@ -37,7 +39,8 @@ pub struct KnownTemplates {
 #[derive(Debug)]
 struct Entry {
     ask_again: Timestamp,
-    variables: Option<Vec<Variable>>,
+    /// And when they were told.
+    variables: Option<(Timestamp, Vec<Variable>)>,
 }
 
 impl KnownTemplates {
@@ -56,7 +59,8 @@ impl KnownTemplates {
             entry.ask_again = now + RETRY;
             self.ask(id.clone());
         }
-        entry.variables.as_ref().map_or_else(Vec::new, |variables| variables::check(variables, &bound.params))
+        let known = entry.variables.as_ref().filter(|(told, _)| now - *told < STALE);
+        known.map_or_else(Vec::new, |(_, variables)| variables::check(variables, &bound.params))
     }
 
     fn ask(&self, id: String) {
@@ -65,7 +69,8 @@ impl KnownTemplates {
         runtime.spawn(async move {
             match known.fetch(&id).await {
                 Ok(found) => {
-                    let entry = Entry { ask_again: known.clock.now() + FRESH, variables: found };
+                    let now = known.clock.now();
+                    let entry = Entry { ask_again: now + FRESH, variables: found.map(|found| (now, found)) };
                     known.entries.lock().unwrap_or_else(PoisonError::into_inner).insert(id, entry);
                 }
                 Err(error) => tracing::warn!(%error, "the variables of a template could not be asked for"),

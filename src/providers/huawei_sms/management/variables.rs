@@ -7,6 +7,7 @@
 //! they might take is sent, and they decide.
 
 use chrono::{NaiveDate, NaiveTime};
+use serde_json::Value;
 
 use crate::{
     domain::{
@@ -54,10 +55,19 @@ pub struct Variable {
     pub max: Option<u32>,
 }
 
-/// The variables of a template in order; none where text and list contradict each other, so that nothing is known for sure.
+/// The variables of a template in order; none where nothing is known for sure: text and list contradict each other, or neither
+/// says anything and Huawei does not say that there are none, or numbers are not those of places.
 pub fn of_template(template: &ProviderTemplate) -> Option<Vec<Variable>> {
     let listed = template.variables.as_deref().unwrap_or_default();
     let words = placeholders(&template.text);
+    if words.is_empty() && listed.is_empty() {
+        return has_none(template).then(Vec::new);
+    }
+    // Which value is whose is sure only where the numbers are those of the places, each once.
+    let numbers = words_of(&template.text).into_iter().filter(|word| is_number(word));
+    if numbers.enumerate().any(|(place, number)| number.parse() != Ok(place + 1)) {
+        return None;
+    }
     let mut found: Vec<Variable> = if words.is_empty() {
         listed.iter().map(|entry| of_word(&entry.kind, entry.length)).collect()
     } else if listed.is_empty() || listed.len() == words.len() {
@@ -66,23 +76,34 @@ pub fn of_template(template: &ProviderTemplate) -> Option<Vec<Variable>> {
         return None;
     };
     if template.region == Some(Region::Cn) && template.category == Some(Category::Otp) {
-        for variable in &mut found {
-            variable.max = Some(variable.max.map_or(LONGEST_CODE, |max| max.min(LONGEST_CODE)));
+        for (place, variable) in found.iter_mut().enumerate() {
+            let said =
+                |entry: &TemplateVariable| entry.length.is_some_and(|length| length > 0) || entry.kind.contains('_');
+            if !listed.get(place).is_some_and(said) {
+                variable.max = Some(variable.max.map_or(LONGEST_CODE, |max| max.min(LONGEST_CODE)));
+            }
         }
     }
     Some(found)
 }
 
+fn words_of(text: &str) -> Vec<&str> {
+    text.split("${").skip(1).filter_map(|part| Some(part.split_once('}')?.0)).collect()
+}
+
 /// What stands between `${` and `}`, in order. A number that comes again is the same variable.
 pub fn placeholders(text: &str) -> Vec<&str> {
     let mut words: Vec<&str> = Vec::new();
-    for part in text.split("${").skip(1) {
-        let Some((word, _)) = part.split_once('}') else { continue };
+    for word in words_of(text) {
         if !(is_number(word) && words.contains(&word)) {
             words.push(word);
         }
     }
     words
+}
+
+fn has_none(template: &ProviderTemplate) -> bool {
+    template.native.get("has_variable").and_then(Value::as_str).is_some_and(|has| has.eq_ignore_ascii_case("no"))
 }
 
 fn is_number(word: &str) -> bool {

@@ -83,16 +83,28 @@ fn the_number_of_values_must_be_that_of_the_variables() {
 }
 
 #[test]
-fn a_template_without_variables_takes_no_values() {
-    let variables = of_template(&template("Test", &[])).unwrap();
+fn a_template_without_variables_takes_no_values_if_huawei_says_that_it_has_none() {
+    let mut template = template("Test", &[]);
+    assert_eq!(of_template(&template), None, "nothing is known");
+    template.native.insert("has_variable".into(), "Yes".into());
+    assert_eq!(of_template(&template), None);
+    template.native.insert("has_variable".into(), "No".into());
+    let variables = of_template(&template).unwrap();
     assert_eq!(check(&variables, &[]), []);
     assert_eq!(check(&variables, &["1".into()]).len(), 1);
 }
 
 #[test]
-fn numbers_take_their_kind_from_the_list_whatever_their_order() {
-    let found = of_template(&template("${2} and ${1}, again ${2}", &[(1, "NUM", 4), (2, "URL", 99)])).unwrap();
-    assert_eq!(found, [Variable { kind: Kind::Url, max: Some(99) }, Variable { kind: Kind::Number, max: Some(4) }]);
+fn numbers_take_their_kind_from_the_list() {
+    let found = of_template(&template("${1} and ${2}", &[(1, "NUM", 4), (2, "URL", 99)])).unwrap();
+    assert_eq!(found, [Variable { kind: Kind::Number, max: Some(4) }, Variable { kind: Kind::Url, max: Some(99) }]);
+}
+
+#[test]
+fn numbers_that_are_not_those_of_places_say_nothing() {
+    for text in ["${2} and ${1}", "${1} and ${1}", "${2} and ${3}", "${1} ${2} ${1}"] {
+        assert_eq!(of_template(&template(text, &[(1, "NUM", 4), (2, "URL", 99)])), None, "{text}");
+    }
 }
 
 #[test]
@@ -113,8 +125,10 @@ fn a_text_and_a_list_that_contradict_each_other_say_nothing() {
 }
 
 #[test]
-fn a_code_of_a_mainland_template_has_six_characters_at_most() {
-    let mut mainland = template("Your code is ${1}", &[(1, "CHARDIGIT", 20)]);
-    (mainland.region, mainland.category) = (Some(Region::Cn), Some(Category::Otp));
-    assert_eq!(of_template(&mainland).unwrap()[0].max, Some(6));
+fn a_code_of_a_mainland_template_has_six_characters_at_most_where_the_list_does_not_say() {
+    for (length, max) in [(0, 6), (20, 20), (4, 4)] {
+        let mut mainland = template("Your code is ${1}", &[(1, "CHARDIGIT", length)]);
+        (mainland.region, mainland.category) = (Some(Region::Cn), Some(Category::Otp));
+        assert_eq!(of_template(&mainland).unwrap()[0].max, Some(max));
+    }
 }

@@ -122,7 +122,7 @@ fn escaped(json: &str) -> String {
     for c in json.chars() {
         if is_command(c) {
             // None of them is beyond the first plane.
-            shown.push_str(&format!("\\u{:04x}", u32::from(c)));
+            shown.extend(["\\u", &format!("{:04x}", u32::from(c))]);
         } else {
             shown.push(c);
         }

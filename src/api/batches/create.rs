@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use axum::{
@@ -13,6 +14,7 @@ use axum::{
 };
 use chrono::SubsecRound;
 use serde_json::Value;
+use tokio::{sync::Notify, time::timeout};
 
 use super::{draft::BatchDraft, fields::BatchCreate, read::find};
 use crate::{
@@ -41,13 +43,34 @@ pub const MOST: usize = 32;
 /// How many of them may be one app's: its slow bodies must not keep all others out.
 pub const MOST_OF_ONE: usize = 8;
 
+/// A batch waits for so long to be let in: most are stored in less.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The room for batches: how many of them each app has in the house.
 #[derive(Debug, Default)]
-pub struct Rooms(Mutex<HashMap<String, usize>>);
+pub struct Rooms {
+    inside: Mutex<HashMap<String, usize>>,
+    left: Notify,
+}
 
 impl Rooms {
     fn inside(&self) -> MutexGuard<'_, HashMap<String, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits a little until a batch of an app can be let in.
+    async fn enter_soon(self: &Arc<Self>, app: &str) -> Option<Room> {
+        let entering = async {
+            loop {
+                // Listens before it looks, so that no room that comes free in between is missed.
+                let left = self.left.notified();
+                if let Some(room) = self.enter(app) {
+                    return room;
+                }
+                left.await;
+            }
+        };
+        timeout(PATIENCE, entering).await.ok()
     }
 
     /// Lets a batch of an app in while there is room.
@@ -77,6 +100,8 @@ impl Drop for Room {
         } else {
             inside.insert(self.app.clone(), left);
         }
+        drop(inside);
+        self.rooms.left.notify_waiters();
     }
 }
 
@@ -85,7 +110,7 @@ impl FromRequestParts<ApiState> for Room {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let MaySend(identity) = MaySend::from_request_parts(parts, state).await?;
-        let room = state.batches.enter(&identity.app);
+        let room = state.batches.enter_soon(&identity.app).await;
         parts.extensions.insert(MaySend(identity));
         room.ok_or_else(sending::no_room)
     }
@@ -195,5 +220,18 @@ mod tests {
         assert_eq!(own.len() + others.len(), MOST);
         drop((own, others));
         assert!(rooms.inside().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_batch_waits_for_one_of_its_app_to_leave() {
+        let rooms = Arc::new(Rooms::default());
+        let mut own: Vec<Room> = std::iter::from_fn(|| rooms.enter("shop")).collect();
+        let waiting = tokio::spawn({
+            let rooms = rooms.clone();
+            async move { rooms.enter_soon("shop").await.is_some() }
+        });
+        tokio::task::yield_now().await;
+        own.pop();
+        assert!(waiting.await.unwrap());
     }
 }

@@ -7,7 +7,7 @@
 //! | [`post`] | the client: no redirects, no proxies, short answers |
 //! | [`sign`] | Standard Webhooks 1.0.0 |
 //! | [`schedule`] | when it is tried again |
-//! | [`line`] | how a receiver is doing |
+//! | [`mod@line`] | how a receiver is doing |
 //! | [`record`] | writes down what came of it, many in one commit |
 //!
 //! Events themselves are written by whoever changes a message (`store::events`). Any number of processes deliver; what one has

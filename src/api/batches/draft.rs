@@ -22,8 +22,9 @@ use crate::{
         batch::NewBatch,
         content::{Content, TemplateUse},
         error_code::ErrorCode,
-        ids::BatchId,
+        ids::{BatchId, MessageId},
         life::{Cause, Failover, OnUnknown, Plan},
+        message::NewMessage,
         phone_number::PhoneNumber,
         segments::Measure,
         template::Template,
@@ -72,20 +73,23 @@ impl<'a> BatchDraft<'a> {
         let common = Common { text: shared.text, used: shared.template, template, terms, rules };
         let mut insert = BatchInsert { batch, messages: Vec::new(), failed: Vec::new() };
         let mut taken: HashSet<PhoneNumber> = HashSet::new();
-        for recipient in recipients {
+        // In the order of the recipients, also while others make ids of other moments.
+        let mut ids: Vec<MessageId> = recipients.iter().map(|_| MessageId::new(now)).collect();
+        ids.sort_unstable();
+        for (recipient, id) in recipients.into_iter().zip(ids) {
             let (draft, planned) = common.plan(recipient, &insert.batch, &taken, identity, loaded);
             let batch_id = Some(insert.batch.id);
             match planned {
                 Ok(plan) => {
                     taken.insert(draft.to.clone());
-                    let message = new_message(draft, plan, identity, batch_id, now);
+                    let message = NewMessage { id, ..new_message(draft, plan, identity, batch_id, now) };
                     insert.messages.push(to_insert(state, message)?);
                 }
                 Err((code, route)) => {
                     let (channel, from) = (draft.terms.channel, draft.terms.from.clone());
                     let plan =
                         Plan { route, steps: Vec::new(), failover: Failover::Never, on_unknown: OnUnknown::Hold };
-                    let message = new_message(draft, plan, identity, batch_id, now);
+                    let message = NewMessage { id, ..new_message(draft, plan, identity, batch_id, now) };
                     insert.failed.push(Failed { message, cause: Cause::own(code, false), channel, from });
                 }
             }

@@ -1,7 +1,7 @@
 //! Recipients opt out by a word, or a carrier says that they did; what waits for them ends before its next hand-over.
 //!
-//! Two things see to the end. A claim reads, with the messages it locks, what their recipients opted out of: so nothing goes out
-//! that was not in flight already when the opt-out was committed. And a sweep looks for what waits for recipients of new opt-outs,
+//! Two things see to the end. A claim reads, with the messages it locks, what their recipients opted out of: so nothing is claimed
+//! after the opt-out was committed, and only what is being claimed in that very moment still goes out. And a sweep looks for what waits for recipients of new opt-outs,
 //! so that it ends at once and not only when its provider has room. What is scheduled is stopped when it is due.
 
 use super::{Engine, line::plan, screen};
